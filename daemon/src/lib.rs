@@ -1,0 +1,12 @@
+//! What it takes to be one of Trivet's daemons, and nothing about networking.
+//!
+//! Admission rule: used by all three daemons, and about being a daemon. Configuration files and their mistakes
+//! (`dropin`, `document`, `reader`, `diagnostic`, `units`), the loop and what wakes it (`event_loop`, `queue`,
+//! `signals`), and the outside (`bus`, `notify`, `log`, `cli`).
+
+pub mod diagnostic;
+pub mod document;
+pub mod dropin;
+pub mod reader;
+pub mod testing;
+pub mod units;

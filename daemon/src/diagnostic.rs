@@ -1,0 +1,299 @@
+//! What is wrong with a configuration, where it stands, and what to do about it.
+//!
+//! A [`Report`] collects every finding of one check, so that a user sees all of them at once, in the form
+//! `file:line:col: error: message`, the source line, a caret and a hint. Nothing here decides what is an error:
+//! `document.rs` and the daemons' `config.rs` do.
+
+use std::fmt::{self, Write as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One configuration file as it was read: the text that locations point into.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Source {
+    pub path: PathBuf,
+    pub text: String,
+}
+
+/// A byte range in one source. Cloning is cheap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    pub source: Arc<Source>,
+    pub span: Range<usize>,
+}
+
+impl Location {
+    pub fn new(source: &Arc<Source>, span: Range<usize>) -> Self {
+        Self { source: Arc::clone(source), span }
+    }
+
+    /// Line and column of the start, both from 1; columns count characters.
+    pub fn line_and_column(&self) -> (usize, usize) {
+        let start = floor_char_boundary(&self.source.text, self.span.start);
+        let before = &self.source.text[..start];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+
+    /// The source line in which the location starts, without its line end.
+    fn line(&self) -> &str {
+        let (line, _) = self.line_and_column();
+        self.source.text.lines().nth(line - 1).unwrap_or("")
+    }
+}
+
+/// `path:line:col`
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (line, column) = self.line_and_column();
+        write!(f, "{}:{line}:{column}", self.source.path.display())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The configuration is refused as a whole.
+    Error,
+    /// It works, but probably not as meant.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+/// Where a finding stands: in a file's text, or at a file as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Text(Location),
+    File(PathBuf),
+}
+
+/// One finding. `Display` prints it as the user sees it, without a line end after the last line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    pub message: String,
+    pub hint: Option<String>,
+    place: Place,
+}
+
+impl Diagnostic {
+    /// What to do about it; one sentence without a full stop.
+    pub fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let location = match &self.place {
+            Place::File(path) => {
+                write!(f, "{}: {}: {}", path.display(), self.severity, self.message)?;
+                None
+            }
+            Place::Text(location) => {
+                write!(f, "{location}: {}: {}", self.severity, self.message)?;
+                Some(location)
+            }
+        };
+        if let Some(location) = location {
+            let (number, column) = location.line_and_column();
+            let line = location.line();
+            let shown: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            let margin = " ".repeat(number.to_string().len());
+            let length = underline_length(location, line, column);
+            write!(f, "\n {number} | {shown}\n {margin} | {}{}", " ".repeat(column - 1), underline(length))?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\n   hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+fn underline(length: usize) -> String {
+    let mut text = String::from("^");
+    text.extend(std::iter::repeat_n('~', length.saturating_sub(1)));
+    text
+}
+
+/// Characters to underline: the span, but not past the end of its first line, and at least one.
+fn underline_length(location: &Location, line: &str, column: usize) -> usize {
+    let text = &location.source.text;
+    let start = floor_char_boundary(text, location.span.start);
+    let end = floor_char_boundary(text, location.span.end).max(start);
+    let rest_of_line = line.chars().count().saturating_sub(column - 1);
+    text[start..end].chars().count().min(rest_of_line).max(1)
+}
+
+fn floor_char_boundary(text: &str, index: usize) -> usize {
+    let mut index = index.min(text.len());
+    while !text.is_char_boundary(index) {
+        index -= 1;
+    }
+    index
+}
+
+/// Everything that one check of a configuration found, in the order in which it was found.
+#[derive(Debug, Default)]
+pub struct Report {
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Report {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn error(&mut self, at: &Location, message: impl Into<String>) -> &mut Diagnostic {
+        self.push(Severity::Error, Place::Text(at.clone()), message.into())
+    }
+
+    pub fn warning(&mut self, at: &Location, message: impl Into<String>) -> &mut Diagnostic {
+        self.push(Severity::Warning, Place::Text(at.clone()), message.into())
+    }
+
+    /// An error about a file as a whole, such as one that cannot be read.
+    pub fn file_error(&mut self, path: &Path, message: impl Into<String>) -> &mut Diagnostic {
+        self.push(Severity::Error, Place::File(path.to_owned()), message.into())
+    }
+
+    pub fn file_warning(&mut self, path: &Path, message: impl Into<String>) -> &mut Diagnostic {
+        self.push(Severity::Warning, Place::File(path.to_owned()), message.into())
+    }
+
+    fn push(&mut self, severity: Severity, place: Place, message: String) -> &mut Diagnostic {
+        self.diagnostics.push(Diagnostic { severity, message, hint: None, place });
+        self.diagnostics.last_mut().expect("one was just pushed")
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.diagnostics.is_empty()
+    }
+
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+}
+
+/// All findings, one after the other, each ended by a line end; then a summary when there are any.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for diagnostic in &self.diagnostics {
+            writeln!(f, "{diagnostic}")?;
+        }
+        if self.diagnostics.is_empty() {
+            return Ok(());
+        }
+        let errors = self.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+        let warnings = self.diagnostics.len() - errors;
+        let mut summary = String::new();
+        count(&mut summary, errors, "error");
+        count(&mut summary, warnings, "warning");
+        writeln!(f, "{summary}")
+    }
+}
+
+fn count(summary: &mut String, number: usize, what: &str) {
+    if number == 0 {
+        return;
+    }
+    let comma = if summary.is_empty() { "" } else { ", " };
+    let plural = if number == 1 { "" } else { "s" };
+    write!(summary, "{comma}{number} {what}{plural}").expect("writing to a String cannot fail");
+}
+
+/// The candidate that `typed` most likely meant, if any is near enough to be worth saying.
+pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let close_enough = (typed.chars().count() / 3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (edit_distance(&typed.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .filter(|(distance, _)| *distance <= close_enough)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Insertions, deletions, substitutions, and swaps of neighbours (optimal string alignment).
+fn edit_distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for (i, row) in rows.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    rows[0] = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        for j in 1..=b.len() {
+            let substitution = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = substitution.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            rows[i][j] = best;
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Arc<Source> {
+        Arc::new(Source { path: PathBuf::from("/etc/trivet/vrrp.d/gateway.toml"), text: text.into() })
+    }
+
+    #[test]
+    fn an_error_shows_file_line_column_the_line_a_caret_and_a_hint() {
+        let source = source("interface = \"eth1\"\npriorty = 100\n");
+        let mut report = Report::new();
+        report
+            .error(&Location::new(&source, 19..26), "unknown key 'priorty'")
+            .hint("did you mean 'priority'?");
+        assert_eq!(
+            report.to_string(),
+            "/etc/trivet/vrrp.d/gateway.toml:2:1: error: unknown key 'priorty'\n \
+             2 | priorty = 100\n   | ^~~~~~~\n   hint: did you mean 'priority'?\n1 error\n"
+        );
+    }
+
+    #[test]
+    fn columns_count_characters_and_a_span_over_several_lines_is_underlined_on_its_first() {
+        let source = source("a = 'é' \nservers = [ 1,\n 2 ]\n");
+        let location = Location::new(&source, 20..28);
+        assert_eq!(location.line_and_column(), (2, 11));
+        let mut report = Report::new();
+        report.warning(&location, "x");
+        assert!(report.to_string().contains(" 2 | servers = [ 1,\n   |           ^~~~\n"), "{report}");
+    }
+
+    #[test]
+    fn a_location_past_the_end_or_inside_a_character_does_not_panic() {
+        let source = source("é");
+        for span in [0..9, 1..1, 1..2, 7..9] {
+            let mut report = Report::new();
+            report.error(&Location::new(&source, span), "x");
+            assert!(report.to_string().contains(":1:"));
+        }
+    }
+
+    #[test]
+    fn the_nearest_candidate_is_found_only_when_it_is_near() {
+        let keys = ["interface", "priority", "preempt"];
+        assert_eq!(nearest("priorty", keys), Some("priority"));
+        assert_eq!(nearest("Prioirty", keys), Some("priority"));
+        assert_eq!(nearest("colour", keys), None);
+    }
+}

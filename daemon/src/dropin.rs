@@ -1,0 +1,229 @@
+//! Finding configuration files as systemd finds units: three places, one name, one object.
+//!
+//! `/usr/lib/trivet` < `/run/trivet` < `/etc/trivet`: the same file name in a later place masks the earlier one, a
+//! link to `/dev/null` disables the object, and `NAME.toml.d/*.toml` from all three places override it key by key,
+//! in the order of their names. Hidden files and other endings are not ours and are passed over.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::diagnostic::{Report, Source};
+use crate::document::Table;
+
+/// The places, the weakest first.
+const PLACES: [&str; 3] = ["usr/lib/trivet", "run/trivet", "etc/trivet"];
+
+/// One configured object: the merged text of its files.
+#[derive(Debug)]
+pub struct Object {
+    /// The stem of the file's name.
+    pub name: String,
+    /// The file that defines it, for messages about the object as a whole.
+    pub path: PathBuf,
+    pub table: Table,
+}
+
+/// All objects of a directory such as `vrrp.d`, in the order of their names. What cannot be read or parsed goes
+/// to the report as errors.
+pub fn load_directory(root: &Path, directory: &str, report: &mut Report) -> Vec<Object> {
+    let files = visible_files(root, directory, report);
+    files.into_iter().filter_map(|(name, path)| load_object(root, directory, name, path, report)).collect()
+}
+
+/// The names of the objects of a directory, without reading them: for references from other daemons' files.
+pub fn names(root: &Path, directory: &str) -> Vec<String> {
+    visible_files(root, directory, &mut Report::new()).into_keys().collect()
+}
+
+/// A daemon-wide file such as `vrrpd.toml`, with its drop-ins; `None` if there is none (all settings default).
+pub fn load_file(root: &Path, stem: &str, report: &mut Report) -> Option<Object> {
+    let file = format!("{stem}.toml");
+    let path = PLACES.iter().rev().map(|place| root.join(place).join(&file)).find(|path| exists(path));
+    match path {
+        Some(path) if is_mask(&path) => None,
+        Some(path) => load_object(root, "", stem.to_owned(), path, report),
+        None => {
+            let table = merged_drop_ins(root, "", stem, None, report)?;
+            let path = table.at.source.path.clone();
+            Some(Object { name: stem.to_owned(), path, table })
+        }
+    }
+}
+
+/// Name to path, after masking.
+fn visible_files(root: &Path, directory: &str, report: &mut Report) -> BTreeMap<String, PathBuf> {
+    let mut files = BTreeMap::new();
+    for place in PLACES {
+        for path in toml_files(&root.join(place).join(directory), report) {
+            let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else {
+                report
+                    .file_error(&path, "the file's name is not UTF-8")
+                    .hint("rename it; its stem names the object");
+                continue;
+            };
+            files.insert(stem.to_owned(), path);
+        }
+    }
+    files.retain(|_, path| !is_mask(path));
+    files
+}
+
+fn load_object(
+    root: &Path,
+    directory: &str,
+    name: String,
+    path: PathBuf,
+    report: &mut Report,
+) -> Option<Object> {
+    let base = read_table(&path, report)?;
+    let table = merged_drop_ins(root, directory, &name, Some(base), report)?;
+    Some(Object { name, path, table })
+}
+
+fn merged_drop_ins(
+    root: &Path,
+    directory: &str,
+    name: &str,
+    base: Option<Table>,
+    report: &mut Report,
+) -> Option<Table> {
+    let mut drop_ins: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for place in PLACES {
+        let folder = root.join(place).join(directory).join(format!("{name}.toml.d"));
+        for path in toml_files(&folder, report) {
+            let file_name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            drop_ins.insert(file_name.unwrap_or_default(), path);
+        }
+    }
+    let mut table = base;
+    for path in drop_ins.values().filter(|path| !is_mask(path)) {
+        let Some(over) = read_table(path, report) else { continue };
+        match &mut table {
+            Some(table) => table.merge(over),
+            None => table = Some(over),
+        }
+    }
+    table
+}
+
+fn read_table(path: &Path, report: &mut Report) -> Option<Table> {
+    match fs::read_to_string(path) {
+        Ok(text) => {
+            let source = Arc::new(Source { path: path.to_owned(), text });
+            Some(Table::parse(&source, report))
+        }
+        Err(error) => {
+            report.file_error(path, format!("cannot read it: {error}"));
+            None
+        }
+    }
+}
+
+/// The `*.toml` of one folder, in no order. A folder that does not exist is empty.
+fn toml_files(folder: &Path, report: &mut Report) -> Vec<PathBuf> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                report.file_error(folder, format!("cannot read the folder: {error}"));
+            }
+            return Vec::new();
+        }
+    };
+    let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    paths
+        .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
+        .filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')))
+        .filter(|path| !path.is_dir())
+        .collect()
+}
+
+/// Whether the path is there, be it a dangling link.
+fn exists(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// A link to `/dev/null`, or, as systemd has it, an empty file in its place.
+fn is_mask(path: &Path) -> bool {
+    fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
+        || fs::metadata(path).is_ok_and(|data| data.is_file() && data.len() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::document::Kind;
+    use crate::testing::TempRoot;
+
+    fn integer(object: &Object, key: &str) -> Option<i64> {
+        match object.table.entries.get(key)?.value.kind {
+            Kind::Integer(number) => number,
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_same_name_in_a_later_place_masks_the_earlier_file_as_a_whole() {
+        let root = TempRoot::new();
+        root.write("usr/lib/trivet/vrrp.d/a.toml", "x = 1\ny = 1\n");
+        root.write("etc/trivet/vrrp.d/a.toml", "x = 2\n");
+        let mut report = Report::new();
+        let objects = load_directory(root.path(), "vrrp.d", &mut report);
+        assert!(report.is_empty(), "{report}");
+        assert_eq!((integer(&objects[0], "x"), integer(&objects[0], "y")), (Some(2), None));
+    }
+
+    #[test]
+    fn drop_ins_of_all_places_override_key_by_key_in_the_order_of_their_names() {
+        let root = TempRoot::new();
+        root.write("etc/trivet/vrrp.d/a.toml", "x = 1\ny = 1\nz = 1\n");
+        root.write("etc/trivet/vrrp.d/a.toml.d/10-first.toml", "x = 2\ny = 2\n");
+        root.write("run/trivet/vrrp.d/a.toml.d/20-second.toml", "y = 3\n");
+        let objects = load_directory(root.path(), "vrrp.d", &mut Report::new());
+        let values = ["x", "y", "z"].map(|key| integer(&objects[0], key));
+        assert_eq!(values, [Some(2), Some(3), Some(1)]);
+    }
+
+    #[test]
+    fn a_link_to_dev_null_disables_an_object_and_other_files_are_passed_over() {
+        let root = TempRoot::new();
+        root.write("usr/lib/trivet/vrrp.d/a.toml", "x = 1\n");
+        root.write("etc/trivet/vrrp.d/b.toml.example", "x = 1\n");
+        root.write("etc/trivet/vrrp.d/.c.toml", "x = 1\n");
+        symlink("/dev/null", root.path().join("etc/trivet/vrrp.d/a.toml")).unwrap();
+        assert!(load_directory(root.path(), "vrrp.d", &mut Report::new()).is_empty());
+        assert!(names(root.path(), "vrrp.d").is_empty());
+    }
+
+    #[test]
+    fn a_missing_folder_is_empty_and_an_unreadable_file_is_an_error() {
+        let root = TempRoot::new();
+        let mut report = Report::new();
+        assert!(load_directory(root.path(), "vrrp.d", &mut report).is_empty());
+        assert!(report.is_empty(), "{report}");
+        fs::create_dir_all(root.path().join("etc/trivet/vrrp.d")).unwrap();
+        symlink("/nowhere/at/all", root.path().join("etc/trivet/vrrp.d/a.toml")).unwrap();
+        load_directory(root.path(), "vrrp.d", &mut report);
+        assert!(
+            report.has_errors() && report.to_string().contains("a.toml: error: cannot read it"),
+            "{report}"
+        );
+    }
+
+    #[test]
+    fn the_daemon_wide_file_is_optional_and_takes_drop_ins_too() {
+        let root = TempRoot::new();
+        assert!(load_file(root.path(), "vrrpd", &mut Report::new()).is_none());
+        root.write("etc/trivet/vrrpd.toml.d/x.toml", "x = 4\n");
+        let object = load_file(root.path(), "vrrpd", &mut Report::new()).unwrap();
+        assert_eq!(integer(&object, "x"), Some(4));
+        root.write("usr/lib/trivet/vrrpd.toml", "x = 1\ny = 1\n");
+        let object = load_file(root.path(), "vrrpd", &mut Report::new()).unwrap();
+        assert_eq!((integer(&object, "x"), integer(&object, "y")), (Some(4), Some(1)));
+    }
+}
