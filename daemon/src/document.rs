@@ -81,7 +81,7 @@ impl Table {
             };
             match (&mut own.value.kind, entry) {
                 (Kind::Table(own), Entry { value: Value { kind: Kind::Table(other), .. }, .. }) => {
-                    own.merge(other)
+                    own.merge(other);
                 }
                 (_, entry) => *own = entry,
             }

@@ -161,10 +161,8 @@ mod tests {
     use crate::testing::TempRoot;
 
     fn integer(object: &Object, key: &str) -> Option<i64> {
-        match object.table.entries.get(key)?.value.kind {
-            Kind::Integer(number) => number,
-            _ => None,
-        }
+        let Kind::Integer(number) = object.table.entries.get(key)?.value.kind else { return None };
+        number
     }
 
     #[test]

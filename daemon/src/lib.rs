@@ -4,9 +4,16 @@
 //! (`dropin`, `document`, `reader`, `diagnostic`, `units`), the loop and what wakes it (`event_loop`, `queue`,
 //! `signals`), and the outside (`bus`, `notify`, `log`, `cli`).
 
+pub mod bus;
+pub mod cli;
 pub mod diagnostic;
 pub mod document;
 pub mod dropin;
+pub mod event_loop;
+pub mod log;
+pub mod notify;
+pub mod queue;
 pub mod reader;
+pub mod signals;
 pub mod testing;
 pub mod units;

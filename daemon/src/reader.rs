@@ -173,9 +173,10 @@ impl<'a> Reader<'a> {
         };
         let mut tables = Vec::with_capacity(values.len());
         for value in values {
-            match &value.kind {
-                Kind::Table(table) => tables.push(table),
-                _ => drop(self.wrong_type::<()>(key, value, &wanted)),
+            if let Kind::Table(table) = &value.kind {
+                tables.push(table);
+            } else {
+                self.wrong_type::<()>(key, value, &wanted);
             }
         }
         tables

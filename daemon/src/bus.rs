@@ -1,0 +1,373 @@
+//! The D-Bus thread: what a daemon shows on the system bus, and what it hears from there.
+//!
+//! The loop publishes snapshots and never waits; the thread answers property reads from the last one, announces
+//! what changed, and hands commands to the loop through a queue, each with a deadline for its reply. Without a bus
+//! the thread tries again until there is one, and serves everything anew.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use futures_channel::{mpsc as async_mpsc, oneshot};
+use futures_util::StreamExt;
+use futures_util::future::{Either, select};
+use zbus::names::InterfaceName;
+use zbus::object_server::Interface;
+use zbus::{Connection, OwnedVariant, connection, fdo};
+
+use crate::queue::Sender;
+
+/// Stack of the bus thread, bytes.
+const STACK: usize = 1024 * 1024;
+/// How long the loop may take to answer a command, and a peer to answer a call.
+const REPLY_DEADLINE: Duration = Duration::from_secs(10);
+/// Wait before the bus is tried again: doubled from the first to the last.
+const RETRY: std::ops::RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(5);
+
+/// What one daemon does on the bus. It lives on the bus thread.
+pub trait Service: Send + 'static {
+    /// The state that the loop publishes.
+    type Snapshot: Send + Sync + 'static;
+    /// The well-known name, such as `org.trivet.Vrrp1`.
+    const NAME: &'static str;
+
+    /// Serve one connection: export the objects, call [`Session::take_name`], then follow [`Session::changed`].
+    /// It is dropped when the connection ends, and called anew with the next.
+    fn serve(&mut self, session: Session<Self::Snapshot>) -> impl Future<Output = zbus::Result<()>>;
+}
+
+/// The last published snapshot, for whoever answers from it.
+#[derive(Debug)]
+pub struct Model<S>(Arc<Mutex<Arc<S>>>);
+
+impl<S> Clone for Model<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S> Model<S> {
+    fn new(snapshot: S) -> Self {
+        Self(Arc::new(Mutex::new(Arc::new(snapshot))))
+    }
+
+    /// The lock is held for the copy of one pointer, here and in the loop.
+    pub fn latest(&self) -> Arc<S> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace(&self, snapshot: S) {
+        // The former snapshot is freed outside the lock.
+        let _former = {
+            let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, Arc::new(snapshot))
+        };
+    }
+}
+
+/// The loop's end.
+#[derive(Debug)]
+pub struct Publisher<S> {
+    model: Model<S>,
+    changed: async_mpsc::Sender<()>,
+}
+
+impl<S> Publisher<S> {
+    /// Show a new state; never blocks. Several in quick succession may be announced as one.
+    pub fn publish(&mut self, snapshot: S) {
+        self.model.replace(snapshot);
+        // Full: a wake-up is on its way already.
+        let _ = self.changed.try_send(());
+    }
+}
+
+/// One connection to the bus, as its service sees it.
+#[derive(Debug)]
+pub struct Session<S> {
+    pub connection: Connection,
+    pub model: Model<S>,
+    name: &'static str,
+    changed: Changes,
+    name_taken: Arc<AtomicBool>,
+}
+
+/// The receiving end of "look at the model", which outlives each connection.
+type Changes = Arc<futures_util::lock::Mutex<async_mpsc::Receiver<()>>>;
+
+impl<S> Session<S> {
+    /// Take the well-known name; call it when the objects are there, so that nobody finds the name without them.
+    ///
+    /// # Errors
+    /// The bus's policy forbids it, or another process has it.
+    pub async fn take_name(&self) -> zbus::Result<()> {
+        self.connection.request_name(self.name).await?;
+        self.name_taken.store(true, Ordering::Relaxed);
+        log::info!("serving {} on the bus", self.name);
+        Ok(())
+    }
+
+    /// Wait for the next publication. Returns at once if there was one since the last call.
+    pub async fn changed(&self) {
+        let ended = self.changed.lock().await.next().await.is_none();
+        if ended {
+            // The loop is gone: so are we, in a moment.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Start the bus thread with a first snapshot. It ends with the process.
+pub fn start<V: Service>(service: V, first: V::Snapshot) -> io::Result<Publisher<V::Snapshot>> {
+    let model = Model::new(first);
+    // One wake-up is enough: it says "look at the model", not what changed.
+    let (changed, changes) = async_mpsc::channel(0);
+    let thread_model = model.clone();
+    thread::Builder::new()
+        .name("bus".into())
+        .stack_size(STACK)
+        .spawn(move || run(service, &thread_model, changes))?;
+    Ok(Publisher { model, changed })
+}
+
+fn run<V: Service>(mut service: V, model: &Model<V::Snapshot>, changes: async_mpsc::Receiver<()>) {
+    let changes = Arc::new(futures_util::lock::Mutex::new(changes));
+    // Nobody ever sends: it is a wait with a timeout.
+    let (_never, pause) = mpsc::channel::<()>();
+    let mut retry = *RETRY.start();
+    let mut last_complaint = String::new();
+    loop {
+        let name_taken = Arc::new(AtomicBool::new(false));
+        let result = zbus::block_on(session(&mut service, model, &changes, &name_taken));
+        let complaint =
+            result.err().map_or_else(|| "the connection ended".to_owned(), |error| error.to_string());
+        let served = name_taken.load(Ordering::Relaxed);
+        if served {
+            retry = *RETRY.start();
+        }
+        // A bus that stays away is reported once, not at every try.
+        if served || complaint != last_complaint {
+            log::warn!("{} is not on the bus: {complaint}, trying again", V::NAME);
+            last_complaint = complaint;
+        }
+        let _ = pause.recv_timeout(retry);
+        retry = (retry * 2).min(*RETRY.end());
+    }
+}
+
+async fn session<V: Service>(
+    service: &mut V,
+    model: &Model<V::Snapshot>,
+    changes: &Changes,
+    name_taken: &Arc<AtomicBool>,
+) -> zbus::Result<()> {
+    // DBUS_SYSTEM_BUS_ADDRESS, if set, is heeded by `system`.
+    let connection = connection::Builder::system().method_timeout(REPLY_DEADLINE).build().await?;
+    let session = Session {
+        connection: connection.clone(),
+        model: model.clone(),
+        name: V::NAME,
+        changed: Arc::clone(changes),
+        name_taken: Arc::clone(name_taken),
+    };
+    let serve = pin!(service.serve(session));
+    let closed = pin!(connection.closed());
+    match select(serve, closed).await {
+        Either::Left((result, _)) => result,
+        Either::Right(((), _)) => Ok(()),
+    }
+}
+
+/// Where the loop's answer to a command goes.
+pub type Reply<R> = oneshot::Sender<R>;
+
+/// Hand a command to the loop and await its reply.
+///
+/// # Errors
+/// `LimitsExceeded` if too many commands wait already, `TimedOut` if the loop does not answer in time.
+pub async fn ask<C, R>(commands: &Sender<C>, command: impl FnOnce(Reply<R>) -> C) -> fdo::Result<R> {
+    let (reply, answer) = oneshot::channel();
+    if commands.send(command(reply)).is_err() {
+        return Err(fdo::Error::LimitsExceeded("too many commands are waiting; try again".into()));
+    }
+    let runtime =
+        zruntime::SharedRuntime::current().map_err(|error| fdo::Error::IOError(error.to_string()))?;
+    match runtime.timeout(REPLY_DEADLINE, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(fdo::Error::Failed("the daemon is stopping".into())),
+        Err(_) => Err(fdo::Error::TimedOut("the daemon did not answer in time".into())),
+    }
+}
+
+/// Wait on the bus thread; nothing else of the thread is held up.
+pub async fn pause(duration: Duration) {
+    if let Ok(runtime) = zruntime::SharedRuntime::current() {
+        runtime.sleep(duration).await;
+    }
+}
+
+/// The objects of one interface below one path, one per configured name: exported, removed, and their changes
+/// announced as the model changes.
+#[derive(Debug)]
+pub struct Objects<I> {
+    base: &'static str,
+    /// Properties that change too often to be announced; they say so with `emits_changed_signal = "false"`.
+    silent: &'static [&'static str],
+    shown: BTreeMap<String, HashMap<String, OwnedVariant>>,
+    interface: std::marker::PhantomData<fn() -> I>,
+}
+
+impl<I: Interface> Objects<I> {
+    /// For one connection; make a new one for the next.
+    pub fn new(base: &'static str, silent: &'static [&'static str]) -> Self {
+        Self { base, silent, shown: BTreeMap::new(), interface: std::marker::PhantomData }
+    }
+
+    /// Make the bus show exactly `names`; `make` builds the object of a new one.
+    pub async fn update(
+        &mut self,
+        connection: &Connection,
+        names: &[&str],
+        make: impl Fn(&str) -> I,
+    ) -> zbus::Result<()> {
+        let gone: Vec<String> =
+            self.shown.keys().filter(|name| !names.contains(&name.as_str())).cloned().collect();
+        for name in gone {
+            connection.object_server().remove::<I, _>(self.path(&name)).await?;
+            self.shown.remove(&name);
+        }
+        for name in names {
+            if self.shown.contains_key(*name) {
+                let now = properties::<I>(connection, &self.path(name)).await?;
+                self.announce(connection, name, now).await?;
+            } else {
+                connection.object_server().at(self.path(name), make(name)).await?;
+                let now = properties::<I>(connection, &self.path(name)).await?;
+                self.shown.insert((*name).to_owned(), now);
+            }
+        }
+        Ok(())
+    }
+
+    async fn announce(
+        &mut self,
+        connection: &Connection,
+        name: &str,
+        now: HashMap<String, OwnedVariant>,
+    ) -> zbus::Result<()> {
+        let path = self.path(name);
+        let Some(before) = self.shown.get_mut(name) else { return Ok(()) };
+        announce_changes(connection, &path, &I::name(), self.silent, before, &now).await?;
+        *before = now;
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}/{}", self.base, path_element(name))
+    }
+}
+
+/// All properties of an exported object.
+pub async fn properties<I: Interface>(
+    connection: &Connection,
+    path: &str,
+) -> zbus::Result<HashMap<String, OwnedVariant>> {
+    let server = connection.object_server();
+    let object = server.interface::<_, I>(path).await?;
+    let interface = object.get().await;
+    Ok(interface.get_all(server, connection, None, object.signal_emitter()).await?)
+}
+
+/// Emit one PropertiesChanged for what differs between two states of an object.
+pub async fn announce_changes(
+    connection: &Connection,
+    path: &str,
+    interface: &InterfaceName<'_>,
+    silent: &[&str],
+    before: &HashMap<String, OwnedVariant>,
+    now: &HashMap<String, OwnedVariant>,
+) -> zbus::Result<()> {
+    let changed: HashMap<&str, &OwnedVariant> = now
+        .iter()
+        .filter(|(name, value)| !silent.contains(&name.as_str()) && before.get(*name) != Some(value))
+        .map(|(name, value)| (name.as_str(), value))
+        .collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let invalidated: &[&str] = &[];
+    let body = (interface.as_str(), changed, invalidated);
+    let standard = "org.freedesktop.DBus.Properties";
+    connection.emit_signal(None::<&str>, path, standard, "PropertiesChanged", &body).await
+}
+
+/// A name as one element of an object path, escaped as systemd does it: what is not a letter or a digit, and a
+/// digit at the start, becomes `_` and two hexadecimal digits.
+pub fn path_element(name: &str) -> String {
+    if name.is_empty() {
+        return "_".into();
+    }
+    let mut element = String::with_capacity(name.len());
+    for (index, byte) in name.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (index > 0 && byte.is_ascii_digit()) {
+            element.push(char::from(byte));
+        } else {
+            write!(element, "_{byte:02x}").expect("writing to a String cannot fail");
+        }
+    }
+    element
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_path_elements_as_systemd_escapes_them() {
+        for (name, element) in
+            [("gateway", "gateway"), ("web-1", "web_2d1"), ("1a", "_31a"), ("", "_"), ("é", "_c3_a9")]
+        {
+            assert_eq!(path_element(name), element);
+        }
+    }
+
+    #[test]
+    fn readers_see_the_last_published_snapshot_and_are_woken_once_for_several() {
+        let model = Model::new(1);
+        let (changed, mut changes) = async_mpsc::channel(0);
+        let mut publisher = Publisher { model: model.clone(), changed };
+        for snapshot in 2..5 {
+            publisher.publish(snapshot);
+        }
+        assert_eq!(*model.latest(), 4);
+        assert!(changes.try_recv().is_ok() && changes.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_queued_is_refused_at_once() {
+        let (sender, receiver) = crate::queue::queue::<Reply<()>>(1).unwrap();
+        drop(receiver);
+        let answer: fdo::Result<()> = zbus::block_on(ask(&sender, |reply| reply));
+        assert!(matches!(answer, Err(fdo::Error::LimitsExceeded(_))), "{answer:?}");
+    }
+
+    #[test]
+    fn the_loops_answer_reaches_the_caller() {
+        let (sender, receiver) = crate::queue::queue::<Reply<u8>>(1).unwrap();
+        let thread = thread::spawn(move || {
+            loop {
+                if let Some(reply) = receiver.drain().next() {
+                    return reply.send(7);
+                }
+                thread::yield_now();
+            }
+        });
+        assert_eq!(zbus::block_on(ask(&sender, |reply| reply)).unwrap(), 7);
+        thread.join().unwrap().unwrap();
+    }
+}

@@ -1,0 +1,324 @@
+//! The loop: epoll, one absolute timer, and the only place that reads a clock.
+//!
+//! A descriptor is registered together with the value of the caller's own enum that it produces, so a daemon's
+//! turn is one exhaustive match. The clock is CLOCK_BOOTTIME, which goes on while the machine sleeps: a router that
+//! was suspended must know how long it was silent.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::time::clock_gettime;
+
+/// Events taken from the kernel per turn; what remains comes with the next turn.
+const EVENTS_PER_TURN: usize = 256;
+/// The timer's own registration; callers' slots can never reach this number.
+const TIMER: u64 = u64::MAX;
+
+/// Reads CLOCK_BOOTTIME as `Instant`s, so that pure code needs no type of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    base: Instant,
+    base_boottime: Duration,
+}
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { base: Instant::now(), base_boottime: read(nix::time::ClockId::CLOCK_BOOTTIME)? })
+    }
+
+    /// # Panics
+    /// If CLOCK_BOOTTIME cannot be read; `new` has read it, so it can.
+    pub fn now(&self) -> Instant {
+        let boottime =
+            read(nix::time::ClockId::CLOCK_BOOTTIME).expect("a clock that was read once can be read");
+        self.base + boottime.saturating_sub(self.base_boottime)
+    }
+
+    /// Microseconds of CLOCK_REALTIME at `then`, for people and the bus: as far off as the clock was set since.
+    pub fn realtime_usec(&self, then: Instant) -> u64 {
+        let realtime = read(nix::time::ClockId::CLOCK_REALTIME).unwrap_or_default();
+        let now = self.now();
+        let at = if then > now { realtime + (then - now) } else { realtime.saturating_sub(now - then) };
+        u64::try_from(at.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// `deadline` on CLOCK_BOOTTIME. One that lies before the clock's start is "at once".
+    fn boottime(&self, deadline: Instant) -> Duration {
+        self.base_boottime + deadline.saturating_duration_since(self.base)
+    }
+}
+
+fn read(clock: nix::time::ClockId) -> io::Result<Duration> {
+    Ok(Duration::from(clock_gettime(clock)?))
+}
+
+/// What a descriptor is to be watched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    Read,
+    Write,
+    ReadWrite,
+}
+
+impl Interest {
+    fn flags(self) -> EpollFlags {
+        match self {
+            Self::Read => EpollFlags::EPOLLIN,
+            Self::Write => EpollFlags::EPOLLOUT,
+            Self::ReadWrite => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
+        }
+    }
+}
+
+/// What a descriptor is ready for. An error or a hang-up counts as both: the next call tells which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    pub read: bool,
+    pub write: bool,
+}
+
+impl Ready {
+    fn from_flags(flags: EpollFlags) -> Self {
+        let broken = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
+        Self {
+            read: broken || flags.contains(EpollFlags::EPOLLIN),
+            write: broken || flags.contains(EpollFlags::EPOLLOUT),
+        }
+    }
+}
+
+/// A registration, for changing or ending it.
+#[must_use = "without its token a registration cannot be ended; keep it or use register_forever"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(u64);
+
+impl Token {
+    fn new(index: usize, generation: u32) -> Self {
+        let index = u64::try_from(index).expect("fewer registrations than 2^32");
+        Self(u64::from(generation) << 32 | index)
+    }
+
+    /// Slot and generation. A slot is used again; its generation tells an old event from a new one.
+    fn parts(self) -> (usize, u32) {
+        let index = usize::try_from(self.0 & 0xffff_ffff).expect("32 bits fit");
+        (index, u32::try_from(self.0 >> 32).expect("32 bits fit"))
+    }
+}
+
+#[derive(Debug)]
+struct Slot<E> {
+    generation: u32,
+    event: Option<E>,
+}
+
+/// An epoll instance that yields values of `E`.
+#[derive(Debug)]
+pub struct EventLoop<E> {
+    epoll: Epoll,
+    timer: TimerFd,
+    armed: Option<Instant>,
+    clock: Clock,
+    slots: Vec<Slot<E>>,
+    free: Vec<usize>,
+    buffer: Vec<EpollEvent>,
+}
+
+impl<E: Copy> EventLoop<E> {
+    pub fn new() -> io::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let timer =
+            TimerFd::new(ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        let buffer = vec![EpollEvent::empty(); EVENTS_PER_TURN];
+        Ok(Self {
+            epoll,
+            timer,
+            armed: None,
+            clock: Clock::new()?,
+            slots: Vec::new(),
+            free: Vec::new(),
+            buffer,
+        })
+    }
+
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Watch `fd`, level-triggered; `event` is what [`EventLoop::wait`] yields for it.
+    ///
+    /// # Errors
+    /// EPERM for a file that cannot be watched, EEXIST for one that already is, ENOSPC at the user's limit.
+    pub fn register(&mut self, fd: impl AsFd, interest: Interest, event: E) -> io::Result<Token> {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, event: None });
+            self.slots.len() - 1
+        });
+        let token = Token::new(index, self.slots[index].generation);
+        if let Err(error) = self.epoll.add(fd, EpollEvent::new(interest.flags(), token.0)) {
+            self.free.push(index);
+            return Err(error.into());
+        }
+        self.slots[index].event = Some(event);
+        Ok(token)
+    }
+
+    /// Watch a descriptor that lives as long as the loop.
+    pub fn register_forever(&mut self, fd: impl AsFd, interest: Interest, event: E) -> io::Result<()> {
+        self.register(fd, interest, event).map(|_token| ())
+    }
+
+    pub fn change(&mut self, token: Token, fd: impl AsFd, interest: Interest) -> io::Result<()> {
+        let mut event = EpollEvent::new(interest.flags(), token.0);
+        Ok(self.epoll.modify(fd, &mut event)?)
+    }
+
+    /// Stop watching. Events of it that this turn has already collected are not yielded any more if they have not
+    /// been handed out; a caller that holds them must expect a value for something that is gone.
+    pub fn deregister(&mut self, token: Token, fd: impl AsFd) {
+        let (index, generation) = token.parts();
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.generation == generation) else {
+            return;
+        };
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.event = None;
+        self.free.push(index);
+        // A closed descriptor has left the set by itself.
+        let _ = self.epoll.delete(fd);
+    }
+
+    /// Wait until a descriptor is ready or `deadline` has come; fill `ready` and return the time.
+    ///
+    /// Descriptors that are ready are yielded even when the deadline is long past: what has arrived is to be read
+    /// before a timer is believed. An interrupted wait returns early, with nothing.
+    pub fn wait(&mut self, deadline: Option<Instant>, ready: &mut Vec<(E, Ready)>) -> io::Result<Instant> {
+        ready.clear();
+        self.arm(deadline)?;
+        let due = deadline.is_some_and(|deadline| deadline <= self.clock.now());
+        let timeout = if due { EpollTimeout::ZERO } else { EpollTimeout::NONE };
+        let count = match self.epoll.wait(&mut self.buffer, timeout) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        for event in &self.buffer[..count] {
+            if event.data() == TIMER {
+                continue;
+            }
+            let (index, generation) = Token(event.data()).parts();
+            let slot = self.slots.get(index).filter(|slot| slot.generation == generation);
+            if let Some(value) = slot.and_then(|slot| slot.event) {
+                ready.push((value, Ready::from_flags(event.events())));
+            }
+        }
+        Ok(self.clock.now())
+    }
+
+    /// Set the timer, if it is not set so already. Setting it also clears an expiry that nobody read.
+    fn arm(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        let expired = self.armed.is_some_and(|armed| armed <= self.clock.now());
+        if deadline == self.armed && !expired {
+            return Ok(());
+        }
+        match deadline {
+            None => self.timer.unset()?,
+            Some(deadline) => {
+                let at = TimeSpec::from_duration(self.clock.boottime(deadline));
+                self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+            }
+        }
+        self.armed = deadline;
+        Ok(())
+    }
+}
+
+impl<E> AsFd for EventLoop<E> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Event {
+        Left,
+        Right,
+    }
+
+    #[test]
+    fn a_ready_descriptor_yields_the_callers_own_event() {
+        let mut events = EventLoop::new().unwrap();
+        let (mut here, there) = UnixStream::pair().unwrap();
+        events.register_forever(&there, Interest::Read, Event::Left).unwrap();
+        here.write_all(b"x").unwrap();
+        let mut ready = Vec::new();
+        events.wait(None, &mut ready).unwrap();
+        assert_eq!(ready, [(Event::Left, Ready { read: true, write: false })]);
+    }
+
+    #[test]
+    fn a_deadline_wakes_the_loop_not_before_its_time() {
+        let mut events = EventLoop::<Event>::new().unwrap();
+        let deadline = events.clock().now() + Duration::from_millis(20);
+        let mut ready = Vec::new();
+        let mut now = events.wait(Some(deadline), &mut ready).unwrap();
+        while now < deadline {
+            now = events.wait(Some(deadline), &mut ready).unwrap();
+        }
+        assert!(ready.is_empty());
+        // The timer has expired; a wait for a later deadline must not return because of it for ever.
+        let later = now + Duration::from_millis(20);
+        let turns = (0..1_000).take_while(|_| events.wait(Some(later), &mut ready).unwrap() < later).count();
+        assert!(turns < 10, "{turns} turns until the second deadline: the loop spins");
+    }
+
+    #[test]
+    fn what_has_arrived_is_yielded_even_when_the_deadline_is_long_past() {
+        let mut events = EventLoop::new().unwrap();
+        let (mut here, there) = UnixStream::pair().unwrap();
+        events.register_forever(&there, Interest::Read, Event::Right).unwrap();
+        here.write_all(b"x").unwrap();
+        let past = events.clock().now();
+        let mut ready = Vec::new();
+        events.wait(Some(past), &mut ready).unwrap();
+        assert_eq!(ready.len(), 1);
+    }
+
+    #[test]
+    fn a_slot_that_is_used_again_does_not_yield_events_of_its_former_owner() {
+        let mut events = EventLoop::new().unwrap();
+        let (mut a, b) = UnixStream::pair().unwrap();
+        let first = events.register(&b, Interest::Read, Event::Left).unwrap();
+        events.deregister(first, &b);
+        let second = events.register(&b, Interest::Read, Event::Right).unwrap();
+        assert_ne!(first, second);
+        events.deregister(first, &b); // stale: must not end the second registration
+        a.write_all(b"x").unwrap();
+        let mut ready = Vec::new();
+        events.wait(None, &mut ready).unwrap();
+        assert_eq!(ready[0].0, Event::Right);
+        let mut byte = [0];
+        (&b).read_exact(&mut byte).unwrap();
+    }
+
+    #[test]
+    fn instants_are_as_far_apart_in_real_time_as_on_our_clock() {
+        let clock = Clock::new().unwrap();
+        let now = clock.now();
+        let minute = Duration::from_secs(60);
+        let apart = clock.realtime_usec(now + minute) - clock.realtime_usec(now);
+        assert!((59_000_000..=61_000_000).contains(&apart), "{apart} us");
+    }
+}
