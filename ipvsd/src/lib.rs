@@ -1,0 +1,10 @@
+//! ipvsd: keeps the kernel's IPVS table as the configuration and the servers' health say.
+//!
+//! A library only so that its own tests can link it.
+
+pub mod director;
+pub mod health;
+pub mod ipvs;
+pub mod reconcile;
+pub mod service;
+pub mod table;

@@ -1,0 +1,187 @@
+//! What checkd said about each target, kept beyond checkd's own life: an answer stays true, marked stale, until
+//! there is another. Pure; how the answers arrive is in `checks.rs`, what follows from them in `director.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+/// A check by name, and the server that it is to be run against.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    pub check: String,
+    pub address: SocketAddr,
+}
+
+/// One row of checkd's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub target: Target,
+    pub verdict: Verdict,
+    pub reason: String,
+    /// Microseconds of CLOCK_REALTIME of the last change; 0: never.
+    pub since: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verdict {
+    /// No check has come to an end yet, or there is no such check. Not the same as down.
+    #[default]
+    Unknown,
+    Up,
+    Down,
+}
+
+impl Verdict {
+    /// The word of the bus; a word of a newer checkd that we do not know is unknown.
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "up" => Self::Up,
+            "down" => Self::Down,
+            _ => Self::Unknown,
+        }
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// What is known of one target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    pub verdict: Verdict,
+    pub reason: String,
+    pub since: u64,
+    /// The answer is from before checkd was lost, or checkd itself does not know any more.
+    pub stale: bool,
+}
+
+/// Whether checkd can be heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// It has not answered since we started.
+    NeverHeard,
+    Heard,
+    /// It has answered, but is gone; the text says how we know.
+    Lost(String),
+}
+
+/// All targets that we want watched, with what is known of each.
+#[derive(Debug)]
+pub struct HealthBook {
+    known: BTreeMap<Target, Known>,
+    source: Source,
+}
+
+impl Default for HealthBook {
+    fn default() -> Self {
+        Self { known: BTreeMap::new(), source: Source::NeverHeard }
+    }
+}
+
+impl HealthBook {
+    /// Watch exactly `targets`; what is known of those that stay is kept. True if the set changed.
+    pub fn set_targets(&mut self, targets: BTreeSet<Target>) -> bool {
+        if self.known.len() == targets.len() && targets.iter().all(|target| self.known.contains_key(target)) {
+            return false;
+        }
+        self.known.retain(|target, _| targets.contains(target));
+        for target in targets {
+            self.known.entry(target).or_default();
+        }
+        true
+    }
+
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.known.keys()
+    }
+
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Checkd is gone: everything stays as it is, but stale. True if that is news.
+    pub fn lose_source(&mut self, reason: &str) -> bool {
+        if self.source != Source::Heard {
+            return false;
+        }
+        self.source = Source::Lost(reason.to_owned());
+        for known in self.known.values_mut() {
+            known.stale = true;
+        }
+        true
+    }
+
+    /// Checkd can be heard. True if that is news.
+    pub fn hear_source(&mut self) -> bool {
+        let news = self.source != Source::Heard;
+        self.source = Source::Heard;
+        news
+    }
+
+    /// Take one answer. If it changes the verdict, return the former one. An answer about what is not watched
+    /// changes nothing, and "unknown" after a verdict only makes that verdict stale.
+    pub fn take(&mut self, answer: &Answer) -> Option<Verdict> {
+        let known = self.known.get_mut(&answer.target)?;
+        if answer.verdict == Verdict::Unknown && known.verdict != Verdict::Unknown {
+            known.stale = true;
+            return None;
+        }
+        let former = known.verdict;
+        *known = Known {
+            verdict: answer.verdict,
+            reason: answer.reason.clone(),
+            since: answer.since,
+            stale: false,
+        };
+        (former != answer.verdict).then_some(former)
+    }
+
+    pub fn get(&self, target: &Target) -> Option<&Known> {
+        self.known.get(target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(number: u8) -> Target {
+        Target { check: "tcp".into(), address: format!("192.168.100.{number}:80").parse().unwrap() }
+    }
+
+    fn answer(number: u8, verdict: Verdict) -> Answer {
+        Answer { target: target(number), verdict, reason: "why".into(), since: 7 }
+    }
+
+    #[test]
+    fn a_verdict_survives_the_loss_of_checkd_and_its_return_without_memory() {
+        let mut book = HealthBook::default();
+        assert!(book.set_targets(BTreeSet::from([target(1)])));
+        book.hear_source();
+        assert_eq!(book.take(&answer(1, Verdict::Up)), Some(Verdict::Unknown));
+        assert!(book.lose_source("no owner") && !book.lose_source("no owner"));
+        let known = book.get(&target(1)).unwrap();
+        assert!(known.stale && known.verdict == Verdict::Up);
+        assert!(book.hear_source());
+        assert_eq!(book.take(&answer(1, Verdict::Unknown)), None);
+        assert!(book.get(&target(1)).unwrap().stale);
+        assert_eq!(book.take(&answer(1, Verdict::Down)), Some(Verdict::Up));
+        assert!(!book.get(&target(1)).unwrap().stale);
+    }
+
+    #[test]
+    fn a_changed_set_keeps_what_is_known_of_the_targets_that_stay() {
+        let mut book = HealthBook::default();
+        book.set_targets(BTreeSet::from([target(1), target(2)]));
+        book.take(&answer(1, Verdict::Up));
+        assert!(!book.set_targets(BTreeSet::from([target(2), target(1)])));
+        assert!(book.set_targets(BTreeSet::from([target(1), target(3)])));
+        assert_eq!(book.get(&target(1)).unwrap().verdict, Verdict::Up);
+        assert_eq!(book.get(&target(2)), None);
+        assert_eq!(book.take(&answer(2, Verdict::Up)), None, "nobody watches it any more");
+    }
+}
