@@ -1,0 +1,11 @@
+//! checkd: which servers are healthy. Probes, judges and tells whoever watches; knows neither IPVS nor VRRP.
+
+pub mod check;
+pub mod config;
+pub mod connection;
+pub mod error;
+pub mod probe;
+pub mod registry;
+pub mod schedule;
+pub mod target;
+pub mod watchers;

@@ -1,0 +1,151 @@
+//! `check.d/NAME.toml` -> [`Check`]; `checkd.toml` -> [`Settings`]. Every mistake of every file is reported.
+
+mod http;
+
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::diagnostic::Report;
+use daemon::document::{Kind as ValueKind, Table, Value};
+use daemon::dropin;
+use daemon::reader::Reader;
+use log::LevelFilter;
+
+use crate::check::Check;
+use crate::probe::Kind;
+use crate::registry::Checks;
+
+const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(5 * 60);
+const RETRY_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60 * 60);
+const COUNT: RangeInclusive<i64> = 1..=1000;
+
+/// What keepalived and habit call things, and what to write here.
+const OTHER_KEYS: &[(&str, &str)] = &[
+    ("delay_loop", "keepalived's delay_loop is interval = \"6s\" here"),
+    ("connect_timeout", "keepalived's connect_timeout is timeout = \"3s\" here, for the whole probe"),
+    ("status_code", "keepalived's status_code is status = [200, \"300-399\"] here"),
+    ("retry", "keepalived's retry = N is fall = N + 1 here: failures in a row until the server is down"),
+    ("nb_get_retry", "keepalived's nb_get_retry = N is fall = N + 1 here: failures in a row until the server is down"),
+    ("delay_before_retry", "keepalived's delay_before_retry is retry_interval = \"1s\" here"),
+    ("virtualhost", "keepalived's virtualhost is host = \"www.example.com\" here"),
+    ("url", "keepalived's url { path … } is path = \"/\" here"),
+    ("warmup", "first probes are spread by themselves; there is no warmup"),
+    ("misc_path", "checks by command are not available yet"),
+    ("tls", "TLS is not available yet"),
+    ("digest", "checking the body is not available yet"),
+    ("regex", "checking the body is not available yet"),
+    ("connect_port", "a target names its port itself: address:port"),
+    ("port", "a target names its port itself: address:port"),
+];
+
+/// The keys that only `type = "http"` has.
+const HTTP_KEYS: &[&str] = &["method", "path", "host", "headers", "status"];
+
+/// The words after `type =`.
+const TYPES: &[(&str, Type)] = &[("tcp", Type::Tcp), ("http", Type::Http)];
+const OTHER_TYPES: &[(&str, &str)] = &[("TCP_CHECK", "tcp"), ("HTTP_GET", "http"), ("connect", "tcp")];
+/// Kinds of probe that are known but not built yet.
+const LATER_TYPES: &[&str] = &["tls", "https", "ssl", "SSL_GET", "ping", "dns", "udp", "dialog", "smtp", "exec", "unit"];
+
+#[derive(Clone, Copy)]
+enum Type {
+    Tcp,
+    Http,
+}
+
+/// Everything that was configured.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    pub checks: Checks,
+    pub settings: Settings,
+}
+
+/// `checkd.toml`: optional, as is each key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub log_level: LevelFilter,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { log_level: LevelFilter::Info }
+    }
+}
+
+/// Read everything below `root`. What is returned is only to be used if the report has no errors.
+pub fn load(root: &Path, report: &mut Report) -> Configuration {
+    let mut checks = Checks::from([("tcp".to_owned(), Arc::new(Check::with_defaults(Kind::Tcp)))]);
+    for object in dropin::load_directory(root, "check.d", report) {
+        if let Some(check) = read_check(&object.table, report) {
+            checks.insert(object.name, Arc::new(check));
+        }
+    }
+    let settings = dropin::load_file(root, "checkd", report);
+    let settings = settings.map_or_else(Settings::default, |object| read_settings(&object.table, report));
+    Configuration { checks, settings }
+}
+
+fn read_settings(table: &Table, report: &mut Report) -> Settings {
+    let mut reader = Reader::new(table, report);
+    let levels = [
+        ("error", LevelFilter::Error),
+        ("warning", LevelFilter::Warn),
+        ("info", LevelFilter::Info),
+        ("debug", LevelFilter::Debug),
+    ];
+    let log_level = reader.choice("log_level", &levels, &[("warn", "warning"), ("notice", "info")]);
+    reader.finish(&[]);
+    Settings { log_level: log_level.map_or(LevelFilter::Info, |level| level.value) }
+}
+
+/// `None`: there is no type, or a wrong one. Other mistakes are in the report only.
+fn read_check(table: &Table, report: &mut Report) -> Option<Check> {
+    let mut reader = Reader::new(table, report);
+    let kind = read_type(&mut reader);
+    let interval = reader.duration("interval", INTERVAL);
+    let timeout = reader.duration("timeout", TIMEOUT);
+    let retry_interval = reader.duration("retry_interval", RETRY_INTERVAL);
+    let rise = reader.integer::<u32>("rise", COUNT);
+    let fall = reader.integer::<u32>("fall", COUNT);
+    // Without a type we do not know which keys there may be: let none of them be called unknown.
+    let kind = match kind {
+        Some(Type::Tcp) => Some(Kind::Tcp),
+        Some(Type::Http) => Some(Kind::Http(http::read(&mut reader))),
+        None => {
+            let _ = http::read(&mut reader);
+            None
+        }
+    };
+    let of_http = HTTP_KEYS.iter().map(|key| (*key, "this key belongs to type = \"http\""));
+    let others: Vec<_> = OTHER_KEYS.iter().copied().chain(of_http).collect();
+    reader.finish(&others);
+    let mut check = Check::with_defaults(kind?);
+    check.interval = interval.map_or(check.interval, |interval| interval.value);
+    check.timeout = timeout.map_or(check.timeout, |timeout| timeout.value);
+    check.retry_interval = retry_interval.map_or(check.retry_interval, |interval| interval.value);
+    let count = |value: u32| NonZeroU32::new(value).expect("the range begins with 1");
+    check.thresholds.rise = rise.map_or(check.thresholds.rise, |rise| count(rise.value));
+    check.thresholds.fall = fall.map_or(check.thresholds.fall, |fall| count(fall.value));
+    Some(check)
+}
+
+fn read_type(reader: &mut Reader<'_>) -> Option<Type> {
+    let available = "\"tcp\" and \"http\" are available";
+    let value = reader.value("type");
+    if let Some(Value { kind: ValueKind::String(word), at }) = value
+        && LATER_TYPES.contains(&word.as_str())
+    {
+        let message = format!("checks of type \"{word}\" are not available yet");
+        reader.report().error(at, message).hint(available);
+        return None;
+    }
+    let kind = reader.choice("type", TYPES, OTHER_TYPES);
+    Some(reader.require("type", kind, "type = \"http\"")?.value)
+}
+
+#[cfg(test)]
+mod tests;

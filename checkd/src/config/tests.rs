@@ -1,0 +1,170 @@
+use std::time::Duration;
+
+use daemon::testing::TempRoot;
+
+use super::*;
+use crate::probe::http;
+
+/// The report on one check's text, and the check if there was no error.
+fn read(text: &str) -> (String, Option<Arc<Check>>) {
+    let root = TempRoot::new();
+    root.write("etc/trivet/check.d/web.toml", text);
+    let mut report = Report::new();
+    let configuration = load(root.path(), &mut report);
+    let check = configuration.checks.get("web").cloned();
+    (report.to_string().replace(&root.path().display().to_string(), ""), check.filter(|_| !report.has_errors()))
+}
+
+fn errors(text: &str) -> String {
+    let (report, check) = read(text);
+    assert_eq!(check, None, "{report}");
+    report
+}
+
+fn good(text: &str) -> Check {
+    let (report, check) = read(text);
+    assert_eq!(report, "");
+    Check::clone(&check.unwrap())
+}
+
+fn http_settings(check: &Check) -> &http::Settings {
+    match &check.kind {
+        Kind::Http(settings) => settings,
+        Kind::Tcp => panic!("not http"),
+    }
+}
+
+#[test]
+fn the_check_tcp_exists_without_a_file_and_a_file_replaces_it() {
+    let root = TempRoot::new();
+    let mut report = Report::new();
+    let checks = load(root.path(), &mut report).checks;
+    assert_eq!(checks.keys().collect::<Vec<_>>(), ["tcp"]);
+    assert_eq!(*checks["tcp"], Check::with_defaults(Kind::Tcp));
+    root.write("etc/trivet/check.d/tcp.toml", "type = \"tcp\"\ninterval = \"1s\"\n");
+    let checks = load(root.path(), &mut report).checks;
+    assert_eq!((checks["tcp"].interval, checks.len()), (Duration::from_secs(1), 1));
+    assert!(report.is_empty(), "{report}");
+}
+
+#[test]
+fn everything_but_the_type_has_a_default() {
+    let check = good("type = \"http\"\n");
+    assert_eq!(check, Check::with_defaults(Kind::Http(http::Settings::default())));
+    assert_eq!(check.interval, Duration::from_secs(6));
+    assert_eq!(check.timeout, Duration::from_secs(5));
+    assert_eq!((check.thresholds.rise.get(), check.thresholds.fall.get()), (1, 2));
+}
+
+#[test]
+fn every_key_is_read() {
+    let check = good(
+        "type = \"http\"\ninterval = \"250ms\"\ntimeout = 3\nretry_interval = \"100ms\"\nrise = 3\nfall = 4\n\
+         method = \"HEAD\"\npath = \"/drupal/?q=1\"\nhost = \"www.example.com:8080\"\nstatus = [200, \"300-399\"]\n\
+         [headers]\nX-Probe = \"yes, really\"\n",
+    );
+    assert_eq!(check.interval, Duration::from_millis(250));
+    assert_eq!(check.timeout, Duration::from_secs(3));
+    assert_eq!(check.retry_interval, Duration::from_millis(100));
+    assert_eq!((check.thresholds.rise.get(), check.thresholds.fall.get()), (3, 4));
+    let settings = http_settings(&check);
+    assert_eq!((settings.method, settings.path.as_str()), (http::Method::Head, "/drupal/?q=1"));
+    assert_eq!(settings.host.as_deref(), Some("www.example.com:8080"));
+    assert_eq!(settings.headers, [("X-Probe".to_owned(), "yes, really".to_owned())]);
+    assert_eq!(settings.status.to_string(), "200, 300-399");
+    assert_eq!(http_settings(&good("type = \"http\"\nstatus = 204\n")).status.to_string(), "204");
+}
+
+#[test]
+fn all_mistakes_of_all_files_are_told_in_one_run() {
+    let root = TempRoot::new();
+    root.write("etc/trivet/check.d/a.toml", "type = \"http\"\npath = \"drupal\"\ninterval = \"1ms\"\nfall = 0\n");
+    root.write("etc/trivet/check.d/b.toml", "type = \"tcp\"\ntimeout = \"fast\"\n");
+    root.write("etc/trivet/checkd.toml", "log_level = \"loud\"\n");
+    let mut report = Report::new();
+    let _ = load(root.path(), &mut report);
+    assert_eq!(report.diagnostics().len(), 5, "{report}");
+    let text = report.to_string();
+    assert!(text.contains("a.toml:2:8: error: 'path' is not a path: it must begin with a slash"), "{text}");
+    assert!(text.contains("a.toml:3:12: error: 'interval' must be from 100ms to 1d"), "{text}");
+    assert!(text.contains("b.toml:2:11: error: 'timeout' is not a time span"), "{text}");
+}
+
+#[test]
+fn unknown_keys_are_answered_with_ours_for_keepalived_s() {
+    for (theirs, ours) in [
+        ("delay_loop = 6", "interval ="),
+        ("connect_timeout = 3", "timeout ="),
+        ("status_code = 200", "status ="),
+        ("nb_get_retry = 3", "fall = N + 1"),
+        ("retry = 3", "fall = N + 1"),
+        ("delay_before_retry = 3", "retry_interval ="),
+        ("virtualhost = \"x\"", "host ="),
+        ("intervall = 3", "did you mean 'interval'?"),
+        ("pfad = \"/\"", "the keys here are"),
+    ] {
+        let report = errors(&format!("type = \"http\"\n{theirs}\n"));
+        assert!(report.contains("unknown key") && report.contains(ours), "{report}");
+        assert!(report.contains("2:1"), "{report}");
+    }
+    let report = errors("type = \"tcp\"\npath = \"/\"\n");
+    assert!(report.contains("belongs to type = \"http\""), "{report}");
+}
+
+#[test]
+fn a_type_that_is_not_there_is_answered_with_those_that_are() {
+    assert!(errors("interval = 3\n").contains("'type' is missing"));
+    for later in ["ping", "tls", "exec", "dns"] {
+        let report = errors(&format!("type = \"{later}\"\n"));
+        let expected = format!("checks of type \"{later}\" are not available yet");
+        assert!(report.contains(&expected) && report.contains("\"tcp\" and \"http\" are available"), "{report}");
+    }
+    assert!(errors("type = \"HTTP_GET\"\n").contains("write \"http\""));
+    assert!(errors("type = \"htpp\"\npath = \"/\"\n").contains("did you mean \"http\"?"));
+    assert!(!errors("type = \"htpp\"\npath = \"/\"\n").contains("unknown key"));
+    assert!(errors("type = 3\n").contains("'type' must be a string"));
+}
+
+#[test]
+fn nothing_breaks_out_of_its_line_of_the_request() {
+    for (line, expected) in [
+        (r#"path = "/ HTTP/1.1\r\nEvil: yes""#, "percent-encoded"),
+        (r#"path = "/\u00e9""#, "percent-encoded"),
+        (r##"path = "/#top""##, "never sent"),
+        (r#"host = "a\r\nEvil: yes""#, "not a host name"),
+        (r#"host = """#, "empty"),
+        ("headers = { X = \"a\\r\\nEvil: yes\" }", "has '\\r' in it"),
+        ("headers = { \"X Y\" = \"a\" }", "not the name of a header"),
+        ("headers = { host = \"a\" }", "use the key host"),
+        ("headers = { Connection = \"keep-alive\" }", "cannot be set"),
+        ("headers = { X = 1 }", "must be a string"),
+        ("method = \"POST\"", "one of \"GET\", \"HEAD\""),
+    ] {
+        let report = errors(&format!("type = \"http\"\n{line}\n"));
+        assert!(report.contains(expected), "{line}: {report}");
+    }
+}
+
+#[test]
+fn a_status_that_can_never_pass_is_refused() {
+    for status in ["[]", "[\"2xx\"]", "[700]", "[200, true]", "\"299-200\"", "1.5"] {
+        let report = errors(&format!("type = \"http\"\nstatus = {status}\n"));
+        assert!(report.contains("'status' is"), "{report}");
+    }
+}
+
+/// The example drop-ins of the repository, each read as if it had been put in place.
+#[test]
+fn the_examples_are_checks() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/trivet/check.d");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let Some(stem) = name.strip_suffix(".toml.example") else { panic!("{name} is no example") };
+        let check = good(&std::fs::read_to_string(&path).unwrap());
+        names.push(format!("{stem} {} {:?} {:?}", check.kind.as_str(), check.interval, check.timeout));
+    }
+    names.sort();
+    assert_eq!(names, ["drupal http 60s 3s", "index http 10s 5s", "slow-tcp tcp 6s 10s"]);
+}

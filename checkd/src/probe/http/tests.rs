@@ -1,0 +1,230 @@
+use super::*;
+
+fn target() -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 5], 8080))
+}
+
+fn sent(settings: &Settings) -> Probe {
+    let mut probe = Probe::new(settings, target());
+    probe.on_sent(probe.unsent().len());
+    probe
+}
+
+fn answer(bytes: &[u8]) -> Option<Outcome> {
+    sent(&Settings::default()).on_received(bytes)
+}
+
+fn failure(outcome: Option<Outcome>) -> String {
+    match outcome {
+        Some(Outcome::Fail(reason)) => reason,
+        other => panic!("not a failure: {other:?}"),
+    }
+}
+
+fn pass(code: u16) -> Option<Outcome> {
+    Some(Outcome::Pass(format!("status {code}")))
+}
+
+#[test]
+fn the_request_is_http_1_1_that_closes_and_names_its_host() {
+    let request = |settings: &Settings, target| String::from_utf8(Probe::new(settings, target).request).unwrap();
+    assert_eq!(
+        request(&Settings::default(), target()),
+        "GET / HTTP/1.1\r\nHost: 10.0.0.5:8080\r\nConnection: close\r\nUser-Agent: trivet-checkd\r\nAccept: */*\r\n\r\n"
+    );
+    let settings = Settings {
+        method: Method::Head,
+        path: "/drupal/?q=1".into(),
+        host: Some("www.example.com".into()),
+        headers: vec![("X-Probe".into(), "yes".into()), ("user-agent".into(), "mine".into())],
+        ..Settings::default()
+    };
+    assert_eq!(
+        request(&settings, target()),
+        "HEAD /drupal/?q=1 HTTP/1.1\r\nHost: www.example.com\r\nConnection: close\r\nAccept: */*\r\nX-Probe: yes\r\n\
+         user-agent: mine\r\n\r\n"
+    );
+}
+
+#[test]
+fn the_host_of_a_target_leaves_out_port_80_and_brackets_ipv6() {
+    for (target, host) in [
+        ("10.0.0.5:80", "10.0.0.5"),
+        ("10.0.0.5:81", "10.0.0.5:81"),
+        ("[2001:db8::1]:80", "[2001:db8::1]"),
+        ("[fe80::1%2]:8080", "[fe80::1]:8080"),
+    ] {
+        assert_eq!(host_of(target.parse().unwrap()), host);
+    }
+}
+
+#[test]
+fn the_headers_end_decides_whatever_the_portions_and_whatever_the_body() {
+    let response = b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: 99999999999999999999999\r\n\r\n";
+    for size in 1..response.len() {
+        let mut probe = sent(&Settings::default());
+        let mut outcome = None;
+        for (index, portion) in response.chunks(size).enumerate() {
+            assert_eq!(outcome, None, "decided before portion {index} of {size} bytes");
+            outcome = probe.on_received(portion);
+        }
+        assert_eq!(outcome, pass(200), "in portions of {size}");
+    }
+    assert_eq!(answer(b"HTTP/1.0 200 OK\nServer: old\n\nbody"), pass(200));
+    assert_eq!(answer(b"HTTP/1.1 204\r\n\r\n"), pass(204));
+}
+
+#[test]
+fn a_status_outside_the_set_is_down_with_what_was_expected() {
+    assert_eq!(failure(answer(b"HTTP/1.1 403 Forbidden\r\n\r\n")), "status 403, expected 200-299");
+    let ranges = ["200", "300-399"].map(|text| StatusSet::parse_range(text).unwrap());
+    let settings = Settings { status: StatusSet::new(ranges.into()).unwrap(), ..Settings::default() };
+    let answer = |bytes: &[u8]| sent(&settings).on_received(bytes);
+    assert_eq!(failure(answer(b"HTTP/1.1 201 Created\r\n\r\n")), "status 201, expected 200, 300-399");
+    assert_eq!(answer(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\n\r\n"), pass(302));
+}
+
+#[test]
+fn interim_responses_are_passed_over_but_not_forever() {
+    let interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".as_slice();
+    let last = b"HTTP/1.1 200 OK\r\n\r\n".as_slice();
+    assert_eq!(answer(&[interim, last].concat()), pass(200));
+    assert_eq!(answer(&[&interim.repeat(8), last].concat()), pass(200));
+    let reason = failure(answer(&[&interim.repeat(9), last].concat()));
+    assert_eq!(reason, "more than 8 interim responses, the last 103");
+    let mut probe = sent(&Settings::default());
+    assert_eq!(probe.on_received(interim), None);
+    assert!(probe.progress().contains("1 interim responses received"), "{}", probe.progress());
+    assert_eq!(failure(answer(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")), "status 101, expected 200-299");
+}
+
+#[test]
+fn what_is_not_http_is_told_at_its_first_bytes_and_escaped() {
+    assert_eq!(failure(answer(b"SSH-2.0-OpenSSH_9.2\r\n")), "not HTTP/1: starts with 'SSH-2.0-OpenSSH_9.2'");
+    assert_eq!(failure(answer(b"\x1b[31m\x00'\xff")), "not HTTP/1: starts with '\\x1b[31m\\x00\\'\\xff'");
+    assert!(failure(answer(b"HTTP/2 200\r\n\r\n")).starts_with("not HTTP/1"));
+    assert!(failure(answer(b"HTTP/1.7 200 OK\r\n\r\n")).starts_with("broken HTTP"));
+    assert!(failure(answer(b"HTTP/1.1 2OO OK\r\n\r\n")).starts_with("broken HTTP"));
+    assert!(failure(answer(b"HTTP/1.1\r\n\r\n")).starts_with("broken HTTP"));
+    let long = failure(answer(&[b'x'; 5000]));
+    assert!(long.len() < 100 && long.ends_with("…'"), "{long}");
+}
+
+#[test]
+fn endless_headers_and_an_endless_status_line_are_cut_off() {
+    let mut probe = sent(&Settings::default());
+    assert_eq!(probe.on_received(b"HTTP/1.1 200 OK\r\n"), None);
+    let mut fed = 0;
+    let reason = loop {
+        fed += 1;
+        assert!(fed < 10_000, "never cut off");
+        if let Some(outcome) = probe.on_received(b"X-More: and more\r\n") {
+            break failure(Some(outcome));
+        }
+        assert!(probe.head.len() <= HEAD_LIMIT);
+    };
+    assert_eq!(reason, "more than 16 KiB of headers, and no end");
+    let endless = [b"HTTP/1.1 200 ".as_slice(), &[b'x'; HEAD_LIMIT * 2]].concat();
+    assert_eq!(failure(answer(&endless)), "more than 16 KiB of a status line, and no end");
+    let many = [b"HTTP/1.1 200 OK\r\n".as_slice(), &b"a:b\r\n".repeat(300), b"\r\n"].concat();
+    assert_eq!(failure(answer(&many)), "more than 256 headers");
+}
+
+#[test]
+fn an_early_close_tells_what_had_come() {
+    let mut probe = sent(&Settings::default());
+    assert_eq!(failure(Some(probe.on_closed())), "the server closed the connection without an answer");
+    assert_eq!(probe.on_received(b"HTTP/1.1 2"), None);
+    assert_eq!(
+        failure(Some(probe.on_closed())),
+        "the server closed the connection: request sent, 10 bytes of the status line received"
+    );
+}
+
+#[test]
+fn odd_headers_do_not_take_a_server_down() {
+    for headers in ["Bad Name: x\r\n", "X : y\r\n", "Folded: a\r\n b\r\n", "no colon at all\r\n", "X: \u{e9}\r\n"] {
+        let response = format!("HTTP/1.1 200 OK\r\n{headers}Server: x\r\n\r\n");
+        assert_eq!(answer(response.as_bytes()), pass(200), "{headers:?}");
+    }
+}
+
+/// SplitMix64: the same bytes on every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) >> 33).unwrap() % bound
+    }
+}
+
+/// Feed `bytes` in random portions; the outcome, if any, and the probe.
+fn feed(random: &mut Random, mut bytes: &[u8]) -> (Option<Outcome>, Probe) {
+    let mut probe = sent(&Settings::default());
+    while !bytes.is_empty() {
+        let (portion, rest) = bytes.split_at(1 + random.below(bytes.len()));
+        bytes = rest;
+        let outcome = probe.on_received(portion);
+        assert!(probe.head.len() <= HEAD_LIMIT);
+        if outcome.is_some() {
+            return (outcome, probe);
+        }
+    }
+    (None, probe)
+}
+
+#[test]
+fn mutated_and_random_answers_never_panic_and_do_not_depend_on_their_portions() {
+    let seeds: [&[u8]; 3] = [
+        b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: text/html\r\n\r\n<html>",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 503 Unavailable\r\nRetry-After: 5\r\n\r\n",
+        b"HTTP/1.1 301 Moved\nLocation: /x\n\n",
+    ];
+    let mut random = Random(568);
+    let (mut passes, mut failures, mut open) = (0, 0, 0);
+    for round in 0..20_000 {
+        let mut bytes = seeds[round % seeds.len()].to_vec();
+        for _ in 0..random.below(4) {
+            let at = random.below(bytes.len());
+            match random.below(4) {
+                0 => bytes[at] = u8::try_from(random.below(256)).unwrap(),
+                1 => drop(bytes.drain(at..=at)),
+                2 => bytes.insert(at, b"\r\n: \0HT9"[random.below(8)]),
+                _ => bytes.truncate(at.max(1)),
+            }
+            if bytes.is_empty() {
+                bytes.push(b'H');
+            }
+        }
+        let whole = sent(&Settings::default()).on_received(&bytes);
+        let (portions, probe) = feed(&mut random, &bytes);
+        match (&whole, &portions) {
+            (Some(Outcome::Pass(_)), _) => passes += 1,
+            (Some(_), _) => failures += 1,
+            (None, _) => open += 1,
+        }
+        // What is not HTTP quotes as much as had come: its text depends on the portions, its verdict does not.
+        if whole != portions {
+            let fails = |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Fail(_)));
+            assert!(fails(&whole) && fails(&portions), "{:?}: {whole:?} {portions:?}", bytes.escape_ascii().to_string());
+        }
+        let closed = probe.on_closed();
+        assert!(matches!(&closed, Outcome::Fail(reason) if reason.is_ascii() || reason.contains('…')), "{closed:?}");
+    }
+    assert!(passes > 1_000 && failures > 1_000 && open > 1_000, "{passes} {failures} {open}");
+}
+
+#[test]
+fn pure_noise_never_panics_and_never_passes() {
+    let mut random = Random(9568);
+    for _ in 0..5_000 {
+        let bytes: Vec<u8> =
+            (0..1 + random.below(600)).map(|_| u8::try_from(random.below(256)).unwrap()).collect();
+        let (outcome, _) = feed(&mut random, &bytes);
+        assert!(!matches!(outcome, Some(Outcome::Pass(_))), "{:?}", bytes.escape_ascii().to_string());
+    }
+}

@@ -1,0 +1,437 @@
+use std::num::NonZeroU32;
+
+use daemon::event_loop::Clock;
+
+use super::*;
+use crate::probe::Kind;
+use crate::probe::http::Settings;
+use crate::watchers::LINGER;
+
+const SECOND: Duration = Duration::from_secs(1);
+const WALL: WallClock = WallClock(1_000_000);
+const NO_LIMIT: usize = usize::MAX;
+
+fn start() -> Instant {
+    Clock::new().unwrap().now()
+}
+
+fn tcp() -> Check {
+    Check::with_defaults(Kind::Tcp)
+}
+
+fn http(path: &str) -> Check {
+    Check::with_defaults(Kind::Http(Settings { path: path.into(), ..Settings::default() }))
+}
+
+fn checks(list: &[(&str, Check)]) -> Checks {
+    list.iter().map(|(name, check)| ((*name).to_owned(), Arc::new(check.clone()))).collect()
+}
+
+fn registry() -> Registry {
+    Registry::new(checks(&[("tcp", tcp()), ("web", http("/"))]), 1)
+}
+
+fn wanted(rows: &[(&str, &str)]) -> Vec<(String, String)> {
+    rows.iter().map(|(check, address)| ((*check).to_owned(), (*address).to_owned())).collect()
+}
+
+fn pass() -> Outcome {
+    Outcome::Pass("connected".into())
+}
+
+fn fail() -> Outcome {
+    Outcome::Fail("connection refused".into())
+}
+
+/// The ids of the probes that start at `now`; panics at any other action.
+fn started(registry: &mut Registry, now: Instant) -> Vec<TargetId> {
+    let id = |action| match action {
+        Action::Start { id, .. } => id,
+        Action::TimeOut { .. } | Action::Cancel(_) | Action::Gone(_) => panic!("{action:?}"),
+    };
+    registry.on_time(now, NO_LIMIT).into_iter().map(id).collect()
+}
+
+/// Watch one target and let its first probe end with `outcome`; the time after it.
+fn first_result(registry: &mut Registry, now: Instant, check: &str, outcome: Outcome) -> (TargetId, Instant) {
+    let (_, _, actions) = registry.on_watch(now, ":1.1", &wanted(&[(check, "10.0.0.5:80")]));
+    assert_eq!(actions, []);
+    let now = registry.deadline().unwrap();
+    let ids = started(registry, now);
+    registry.on_outcome(now, WALL, ids[0], outcome).unwrap();
+    let _ = registry.take_changes();
+    (ids[0], now)
+}
+
+#[test]
+fn a_watch_is_answered_for_every_row_in_its_order_and_spelling() {
+    let mut registry = registry();
+    let rows = [("web", "10.0.0.5:80"), ("nope", "10.0.0.5:80"), ("tcp", "10.0.0.5"), ("tcp", "[0:0::1]:80")];
+    let (generation, answers, actions) = registry.on_watch(start(), ":1.1", &wanted(&rows));
+    assert_eq!((generation, actions), (0, vec![]));
+    let told: Vec<_> =
+        answers.iter().map(|row| (row.check.as_str(), row.address.as_str(), row.reason.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("web", "10.0.0.5:80", "not probed yet"),
+            ("nope", "10.0.0.5:80", "no check 'nope' is configured"),
+            ("tcp", "10.0.0.5", "'10.0.0.5' is not an address with a port, such as 192.0.2.1:80 or [2001:db8::1]:80"),
+            ("tcp", "[0:0::1]:80", "not probed yet"),
+        ]
+    );
+    assert!(answers.iter().all(|row| row.state == State::Unknown && row.since == WallClock(0)));
+    assert_eq!(registry.counts(), [3, 0, 0]);
+}
+
+#[test]
+fn a_result_is_published_once_with_a_growing_generation() {
+    let mut registry = registry();
+    let now = start();
+    let (_, _, _) = registry.on_watch(now, ":1.1", &wanted(&[("tcp", "10.0.0.5:80"), ("tcp", "10.0.0.6:80")]));
+    let now = now + SECOND;
+    let ids = started(&mut registry, now);
+    assert_eq!(ids.len(), 2);
+    let judged = registry.on_outcome(now + SECOND, WALL, ids[0], pass()).unwrap();
+    assert_eq!((judged.before, judged.row.state, judged.took), (State::Unknown, State::Up, SECOND));
+    assert!(registry.on_outcome(now + SECOND, WALL, ids[1], fail()).is_some());
+    let (generation, rows) = registry.take_changes().unwrap();
+    assert_eq!((generation, rows.len()), (1, 2));
+    assert!(rows.iter().all(|row| row.since == WALL));
+    assert_eq!(registry.take_changes(), None);
+    let (generation, answers, _) = registry.on_watch(now, ":1.2", &wanted(&[("tcp", "10.0.0.5:80")]));
+    assert_eq!((generation, answers[0].state), (1, State::Up));
+}
+
+#[test]
+fn two_watchers_share_one_probe_and_the_last_to_leave_ends_it() {
+    let mut registry = registry();
+    let now = start();
+    let both = wanted(&[("tcp", "10.0.0.5:80")]);
+    for watcher in [":1.1", ":1.2"] {
+        let (_, _, actions) = registry.on_watch(now, watcher, &both);
+        assert_eq!(actions, []);
+    }
+    let ids = started(&mut registry, now + SECOND);
+    assert_eq!(ids.len(), 1);
+    assert_eq!(registry.on_watch(now, ":1.1", &[]).2, []);
+    assert_eq!(registry.on_watch(now, ":1.2", &[]).2, [Action::Cancel(ids[0])]);
+    assert_eq!(registry.on_outcome(now, WALL, ids[0], pass()), None, "nobody wants this any more");
+    assert_eq!((registry.deadline(), registry.watcher_count()), (None, 0));
+}
+
+#[test]
+fn a_watcher_that_replaces_its_set_keeps_the_results_of_what_stays() {
+    let mut registry = registry();
+    let (_, now) = first_result(&mut registry, start(), "tcp", pass());
+    let rows = wanted(&[("tcp", "10.0.0.6:80"), ("tcp", "10.0.0.5:80")]);
+    let (_, answers, _) = registry.on_watch(now, ":1.1", &rows);
+    let states: Vec<_> = answers.iter().map(|row| row.state).collect();
+    assert_eq!(states, [State::Unknown, State::Up]);
+    let (_, answers, _) = registry.on_watch(now, ":1.1", &wanted(&[("tcp", "10.0.0.6:80")]));
+    assert_eq!((answers.len(), registry.counts()), (1, [1, 0, 0]));
+}
+
+#[test]
+fn the_same_row_twice_is_one_target_and_two_answers() {
+    let mut registry = registry();
+    let (_, answers, _) =
+        registry.on_watch(start(), ":1.1", &wanted(&[("tcp", "10.0.0.5:80"), ("tcp", "10.0.0.5:80")]));
+    assert_eq!((answers.len(), registry.counts()), (2, [1, 0, 0]));
+    let _ = registry.on_watch(start(), ":1.1", &[]);
+    assert_eq!(registry.counts(), [0, 0, 0]);
+}
+
+#[test]
+fn a_watcher_that_vanishes_is_forgotten_and_one_that_returns_is_answered_at_once() {
+    let mut registry = registry();
+    let (_, now) = first_result(&mut registry, start(), "tcp", pass());
+    assert!(!registry.on_watcher_gone(now, ":1.99"));
+    assert!(registry.on_watcher_gone(now, ":1.1"));
+    assert_eq!(registry.watcher_count(), 0);
+    let (_, answers, _) = registry.on_watch(now + LINGER / 2, ":1.7", &wanted(&[("tcp", "10.0.0.5:80")]));
+    assert_eq!(answers[0].state, State::Up);
+    assert!(registry.on_watcher_gone(now + LINGER / 2, ":1.7"));
+    let _ = registry.on_time(now + LINGER * 2, NO_LIMIT);
+    assert_eq!((registry.deadline(), registry.counts()), (None, [0, 0, 0]));
+}
+
+#[test]
+fn a_new_bus_makes_all_names_void_but_keeps_the_results_for_who_returns() {
+    let mut registry = registry();
+    let (_, now) = first_result(&mut registry, start(), "tcp", fail());
+    registry.on_new_bus(now);
+    assert!(!registry.on_watcher_gone(now, ":1.1"), "the old name is nobody's");
+    let (_, answers, _) = registry.on_watch(now, ":1.1", &wanted(&[("tcp", "10.0.0.5:80")]));
+    assert_eq!(answers[0].state, State::Down);
+}
+
+#[test]
+fn probes_follow_each_other_at_the_interval_from_start_to_start() {
+    let mut registry = registry();
+    let (id, first) = first_result(&mut registry, start(), "tcp", pass());
+    let second = registry.deadline().unwrap();
+    assert!(second - first > SECOND * 3 && second - first <= SECOND * 6, "{:?}", second - first);
+    assert_eq!(started(&mut registry, second), [id]);
+    registry.on_outcome(second + SECOND, WALL, id, pass()).unwrap();
+    assert_eq!(registry.deadline(), Some(second + SECOND * 6));
+}
+
+#[test]
+fn a_result_that_may_change_the_state_is_checked_again_soon() {
+    let mut registry = registry();
+    let (id, _) = first_result(&mut registry, start(), "tcp", pass());
+    let second = registry.deadline().unwrap();
+    assert_eq!(started(&mut registry, second), [id]);
+    let judged = registry.on_outcome(second + SECOND / 2, WALL, id, fail()).unwrap();
+    assert_eq!(judged.row.state, State::Up);
+    let third = second + SECOND / 2 + SECOND;
+    assert_eq!(registry.deadline(), Some(third));
+    assert_eq!(started(&mut registry, third), [id]);
+    let judged = registry.on_outcome(third, WALL, id, fail()).unwrap();
+    assert_eq!((judged.before, judged.row.state), (State::Up, State::Down));
+    assert_eq!(registry.deadline(), Some(third + SECOND * 6));
+}
+
+#[test]
+fn probes_of_one_target_never_overlap_however_long_the_timeout() {
+    let slow = Check { interval: SECOND, timeout: SECOND * 10, ..tcp() };
+    let mut registry = Registry::new(checks(&[("tcp", slow)]), 1);
+    let _ = registry.on_watch(start(), ":1.1", &wanted(&[("tcp", "10.0.0.5:80")]));
+    let now = registry.deadline().unwrap();
+    let ids = started(&mut registry, now);
+    assert_eq!(registry.on_time(now + SECOND * 9, NO_LIMIT), []);
+    let end = now + SECOND * 10;
+    assert_eq!(registry.on_time(end, NO_LIMIT), [Action::TimeOut { id: ids[0], late: Duration::ZERO }]);
+    assert_eq!(registry.on_time(end, NO_LIMIT), [], "told once");
+    registry.on_outcome(end, WALL, ids[0], fail()).unwrap();
+    assert_eq!(started(&mut registry, end), ids);
+}
+
+#[test]
+fn a_timeout_tells_how_late_it_is_noticed() {
+    let mut registry = registry();
+    let _ = registry.on_watch(start(), ":1.1", &wanted(&[("tcp", "10.0.0.5:80")]));
+    let now = registry.deadline().unwrap();
+    let ids = started(&mut registry, now);
+    let late = SECOND * 30;
+    assert_eq!(registry.on_time(now + SECOND * 5 + late, NO_LIMIT), [Action::TimeOut { id: ids[0], late }]);
+}
+
+#[test]
+fn a_probe_that_cannot_start_here_keeps_the_state_and_is_tried_again_soon() {
+    let mut registry = registry();
+    let (id, _) = first_result(&mut registry, start(), "tcp", pass());
+    for _ in 0..5 {
+        let now = registry.deadline().unwrap();
+        assert_eq!(started(&mut registry, now), [id]);
+        let judged = registry.on_outcome(now, WALL, id, Outcome::Local("too many open files".into())).unwrap();
+        assert_eq!(judged.row.state, State::Up);
+        assert!(judged.row.reason.contains("too many open files"), "{}", judged.row.reason);
+        assert_eq!(registry.deadline(), Some(now + SECOND));
+    }
+}
+
+#[test]
+fn a_turn_does_a_bounded_number_of_probes_and_the_rest_is_still_due() {
+    let mut registry = registry();
+    let rows: Vec<_> = (1..=100).map(|port| ("tcp".to_owned(), format!("10.0.0.5:{port}"))).collect();
+    let now = start();
+    let _ = registry.on_watch(now, ":1.1", &rows);
+    let now = now + SECOND;
+    assert_eq!(registry.on_time(now, 30).len(), 30);
+    assert!(registry.deadline().unwrap() <= now);
+    assert_eq!(registry.on_time(now, 1_000).len(), 70);
+}
+
+#[test]
+fn a_reload_that_changes_nothing_touches_nothing() {
+    let mut registry = registry();
+    let (id, now) = first_result(&mut registry, start(), "web", pass());
+    let before = (registry.deadline(), registry.details("web"));
+    assert_eq!(registry.on_reload(now, WALL, checks(&[("tcp", tcp()), ("web", http("/"))])), []);
+    assert_eq!((registry.deadline(), registry.details("web")), before);
+    assert_eq!(registry.take_changes(), None);
+    assert_eq!(started(&mut registry, before.0.unwrap()), [id]);
+    let changed = checks(&[("tcp", Check { interval: SECOND, ..tcp() }), ("web", http("/"))]);
+    assert_eq!(registry.on_reload(now, WALL, changed), [], "another check's probe runs on");
+}
+
+#[test]
+fn a_changed_check_is_probed_anew_and_keeps_its_state_until_the_result() {
+    let mut registry = registry();
+    let (id, _) = first_result(&mut registry, start(), "web", pass());
+    let now = registry.deadline().unwrap();
+    assert_eq!(started(&mut registry, now), [id]);
+    let changed = checks(&[("tcp", tcp()), ("web", http("/other"))]);
+    assert_eq!(registry.on_reload(now, WALL, changed), [Action::Cancel(id)]);
+    let (_, rows) = registry.take_changes().unwrap();
+    assert_eq!(rows[0].state, State::Up);
+    assert!(rows[0].reason.contains("the check was changed"), "{}", rows[0].reason);
+    let now = registry.deadline().unwrap();
+    let actions = registry.on_time(now, NO_LIMIT);
+    let expected = Arc::new(http("/other"));
+    assert_eq!(actions, [Action::Start { id, check: expected, address: "10.0.0.5:80".parse().unwrap() }]);
+    let judged = registry.on_outcome(now, WallClock(7), id, fail()).unwrap();
+    assert_eq!((judged.row.state, judged.row.since), (State::Down, WallClock(7)), "the first result decides");
+}
+
+#[test]
+fn a_removed_check_leaves_its_targets_unknown_and_a_returning_one_takes_them_up() {
+    let mut registry = registry();
+    let (id, now) = first_result(&mut registry, start(), "web", pass());
+    assert_eq!(registry.on_reload(now, WallClock(5), checks(&[("tcp", tcp())])), []);
+    let (_, rows) = registry.take_changes().unwrap();
+    assert_eq!((rows[0].state, rows[0].since), (State::Unknown, WallClock(5)));
+    assert_eq!(rows[0].reason, "no check 'web' is configured");
+    assert_eq!(registry.deadline(), None);
+    assert_eq!(registry.on_reload(now, WALL, checks(&[("web", http("/"))])), []);
+    let now = registry.deadline().unwrap();
+    assert_eq!(started(&mut registry, now), [id]);
+}
+
+#[test]
+fn a_probe_now_uses_the_watched_target_and_leaves_no_trace_of_another() {
+    let mut registry = registry();
+    let (id, now) = first_result(&mut registry, start(), "tcp", pass());
+    assert_eq!(registry.on_probe_wanted(now, "tcp", "10.0.0.5:80"), Ok(id));
+    assert_eq!(started(&mut registry, now), [id]);
+    let other = registry.on_probe_wanted(now, "tcp", "10.0.0.9:80").unwrap();
+    assert_eq!(started(&mut registry, now), [other]);
+    assert_eq!(registry.counts(), [0, 1, 0]);
+    assert_eq!(registry.on_outcome(now, WALL, other, fail()).unwrap().row.state, State::Down);
+    assert_eq!((registry.take_changes(), registry.details("tcp").len()), (None, 1));
+    assert_eq!(registry.on_outcome(now, WALL, other, fail()), None);
+    assert!(registry.on_probe_wanted(now, "nope", "10.0.0.5:80").unwrap_err().contains("no check 'nope'"));
+    assert!(registry.on_probe_wanted(now, "tcp", "web1:80").unwrap_err().contains("'web1:80' is not an address"));
+    assert!(registry.on_probe_wanted(now, "tcp", "10.0.0.5:0").is_err());
+}
+
+#[test]
+fn who_asked_for_a_probe_is_told_when_its_check_goes() {
+    let mut registry = registry();
+    let now = start();
+    let id = registry.on_probe_wanted(now, "web", "10.0.0.9:80").unwrap();
+    assert_eq!(registry.on_reload(now, WALL, checks(&[])), [Action::Gone(id)]);
+}
+
+#[test]
+fn details_tell_how_long_the_last_probe_took_and_when_the_next_one_is() {
+    let mut registry = registry();
+    let _ = registry.on_watch(start(), ":1.1", &wanted(&[("tcp", "10.0.0.6:80"), ("tcp", "10.0.0.5:80")]));
+    let now = start() + SECOND;
+    let ids = started(&mut registry, now);
+    assert!(registry.details("tcp").iter().all(|detail| detail.next.is_none()));
+    for id in &ids {
+        registry.on_outcome(now + SECOND, WALL, *id, pass()).unwrap();
+    }
+    let details = registry.details("tcp");
+    assert_eq!(details[0].row.address, "10.0.0.5:80");
+    assert!(details.iter().all(|detail| detail.last_duration == Some(SECOND) && detail.next > Some(now)));
+}
+
+/// A small seeded generator: the same walk on every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % bound
+    }
+}
+
+/// What must hold between any two events.
+fn check_invariants(registry: &Registry, probing: &HashSet<TargetId>) {
+    assert_eq!(registry.ids.len(), registry.targets.len());
+    let mut watches: HashMap<&Key, u32> = HashMap::new();
+    for key in registry.watchers.all_keys() {
+        *watches.entry(key).or_default() += 1;
+    }
+    for (id, target) in &registry.targets {
+        assert_eq!(registry.ids[&target.key], *id);
+        assert_eq!(target.watches, watches.get(&target.key).copied().unwrap_or(0));
+        assert!(target.watches > 0 || target.asked, "nobody wants {target:?}");
+        assert_eq!(matches!(target.phase, Phase::Probing { .. }), probing.contains(id));
+        let configured = registry.checks.contains_key(&*target.key.0);
+        assert_eq!(configured, !matches!(target.phase, Phase::Unconfigured));
+        if !configured {
+            assert_eq!(target.judgement.state(), State::Unknown);
+        }
+    }
+    let waiting = registry.targets.values().filter(|target| target.phase.deadline().is_some()).count();
+    assert_eq!(registry.schedule.len(), waiting, "one deadline for each target that has one");
+    assert!(probing.iter().all(|id| registry.targets.contains_key(id)));
+}
+
+#[test]
+fn after_any_sequence_of_events_sets_targets_and_deadlines_agree() {
+    let one = NonZeroU32::MIN;
+    let quick = Check { thresholds: crate::target::Thresholds { rise: one, fall: one }, ..tcp() };
+    let variants = [checks(&[("a", tcp()), ("b", http("/"))]), checks(&[("a", quick)]), checks(&[("b", http("/x"))])];
+    for seed in 0..30 {
+        let mut random = Random(seed);
+        let mut registry = Registry::new(variants[0].clone(), seed);
+        let (mut now, mut probing) = (start(), HashSet::new());
+        for _ in 0..400 {
+            now += SECOND / 10 * u32::try_from(random.below(30)).unwrap();
+            let actions = random_event(&mut random, &mut registry, now, &mut probing, &variants);
+            for action in actions {
+                match action {
+                    Action::Start { id, .. } => assert!(probing.insert(id), "two probes of one target"),
+                    Action::TimeOut { id, .. } => {
+                        assert!(probing.remove(&id));
+                        registry.on_outcome(now, WALL, id, fail()).unwrap();
+                    }
+                    Action::Cancel(id) => assert!(probing.remove(&id)),
+                    Action::Gone(id) => drop(probing.remove(&id)),
+                }
+            }
+            check_invariants(&registry, &probing);
+        }
+    }
+}
+
+fn random_event(
+    random: &mut Random,
+    registry: &mut Registry,
+    now: Instant,
+    probing: &mut HashSet<TargetId>,
+    variants: &[Checks],
+) -> Vec<Action> {
+    let watcher = format!(":1.{}", random.below(3));
+    match random.below(10) {
+        0 | 1 => {
+            let mut row = || (["a", "b"][random.below(2)].to_owned(), format!("10.0.0.{}:80", random.below(6)));
+            let rows: Vec<_> = (0..random_count(&mut row)).map(|_| row()).collect();
+            registry.on_watch(now, &watcher, &rows).2
+        }
+        2 => {
+            registry.on_watcher_gone(now, &watcher);
+            Vec::new()
+        }
+        3 => registry.on_reload(now, WALL, variants[random.below(variants.len())].clone()),
+        4 => {
+            let _ = registry.on_probe_wanted(now, "a", &format!("10.0.0.{}:80", random.below(9)));
+            Vec::new()
+        }
+        5 if random.below(20) == 0 => {
+            registry.on_new_bus(now);
+            Vec::new()
+        }
+        6 | 7 => {
+            let outcome = [pass(), fail(), Outcome::Local("no".into())][random.below(3)].clone();
+            if let Some(id) = probing.iter().min().copied() {
+                probing.remove(&id);
+                registry.on_outcome(now, WALL, id, outcome).unwrap();
+            }
+            let _ = registry.take_changes();
+            Vec::new()
+        }
+        _ => registry.on_time(now, 1 + random.below(4)),
+    }
+}
+
+/// Zero to seven rows, from the same generator as the rows.
+fn random_count(row: &mut impl FnMut() -> (String, String)) -> usize {
+    row().1.bytes().map(usize::from).sum::<usize>() % 8
+}

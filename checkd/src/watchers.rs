@@ -1,0 +1,73 @@
+//! Who watches what. Every watcher has one set of targets, which it replaces as a whole; a watcher that has left
+//! keeps its set for a while, so that one that restarts is answered at once and nothing is probed anew.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A check's name and a server's address.
+pub type Key = (Arc<str>, SocketAddr);
+
+/// How long the targets of a watcher that left are still probed.
+pub const LINGER: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Default)]
+pub struct Watchers {
+    /// By unique bus name.
+    present: HashMap<String, HashSet<Key>>,
+    departed: Vec<Departed>,
+}
+
+#[derive(Debug)]
+struct Departed {
+    until: Instant,
+    keys: HashSet<Key>,
+}
+
+impl Watchers {
+    /// How many there are on the bus.
+    pub fn count(&self) -> usize {
+        self.present.len()
+    }
+
+    /// Replace a watcher's set; its former one. An empty set ends the watch.
+    pub fn replace(&mut self, watcher: &str, keys: HashSet<Key>) -> HashSet<Key> {
+        if keys.is_empty() {
+            return self.present.remove(watcher).unwrap_or_default();
+        }
+        self.present.insert(watcher.to_owned(), keys).unwrap_or_default()
+    }
+
+    /// A name left the bus. Whether it was a watcher's.
+    pub fn on_gone(&mut self, now: Instant, watcher: &str) -> bool {
+        let Some(keys) = self.present.remove(watcher) else { return false };
+        self.departed.push(Departed { until: now + LINGER, keys });
+        true
+    }
+
+    /// This is a new connection to the bus: all former names mean nothing any more, the same one may be somebody
+    /// else's. Whoever stood behind them has from now on time to come back.
+    pub fn on_new_bus(&mut self, now: Instant) {
+        let sets = self.present.drain().map(|(_, keys)| Departed { until: now + LINGER, keys });
+        self.departed.extend(sets);
+    }
+
+    /// When [`Watchers::take_expired`] has something to give.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.departed.iter().map(|departed| departed.until).min()
+    }
+
+    /// The sets of those who did not come back in time.
+    pub fn take_expired(&mut self, now: Instant) -> Vec<HashSet<Key>> {
+        let is_over = |departed: &mut Departed| departed.until <= now;
+        self.departed.extract_if(.., is_over).map(|departed| departed.keys).collect()
+    }
+
+    /// All sets' keys, one after the other.
+    #[cfg(test)]
+    pub(crate) fn all_keys(&self) -> impl Iterator<Item = &Key> {
+        let departed = self.departed.iter().map(|departed| &departed.keys);
+        self.present.values().chain(departed).flatten()
+    }
+}
