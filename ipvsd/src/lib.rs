@@ -2,6 +2,7 @@
 //!
 //! A library only so that its own tests can link it.
 
+pub mod config;
 pub mod director;
 pub mod health;
 pub mod ipvs;
