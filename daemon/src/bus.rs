@@ -191,13 +191,22 @@ pub type Reply<R> = oneshot::Sender<R>;
 /// # Errors
 /// `LimitsExceeded` if too many commands wait already, `TimedOut` if the loop does not answer in time.
 pub async fn ask<C, R>(commands: &Sender<C>, command: impl FnOnce(Reply<R>) -> C) -> fdo::Result<R> {
+    ask_within(commands, REPLY_DEADLINE, command).await
+}
+
+/// As [`ask`], for a command that takes its time.
+pub async fn ask_within<C, R>(
+    commands: &Sender<C>,
+    deadline: Duration,
+    command: impl FnOnce(Reply<R>) -> C,
+) -> fdo::Result<R> {
     let (reply, answer) = oneshot::channel();
     if commands.send(command(reply)).is_err() {
         return Err(fdo::Error::LimitsExceeded("too many commands are waiting; try again".into()));
     }
     let runtime =
         zruntime::SharedRuntime::current().map_err(|error| fdo::Error::IOError(error.to_string()))?;
-    match runtime.timeout(REPLY_DEADLINE, answer).await {
+    match runtime.timeout(deadline, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(fdo::Error::Failed("the daemon is stopping".into())),
         Err(_) => Err(fdo::Error::TimedOut("the daemon did not answer in time".into())),
