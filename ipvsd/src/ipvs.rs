@@ -248,9 +248,9 @@ fn netmask_bytes(family: Family, netmask: u32) -> [u8; 4] {
 
 fn server_key(address: SocketAddr) -> Vec<Attr> {
     vec![
+        attr(dest::ADDR_FAMILY, family_number(Family::of(address.ip()))),
         attr(dest::ADDR, address_bytes(address.ip())),
         attr(dest::PORT, address.port().to_be_bytes()),
-        attr(dest::ADDR_FAMILY, family_number(Family::of(address.ip()))),
     ]
 }
 

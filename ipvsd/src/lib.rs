@@ -6,6 +6,8 @@ pub mod config;
 pub mod director;
 pub mod health;
 pub mod ipvs;
+pub mod kernel;
+pub mod owned;
 pub mod reconcile;
 pub mod service;
 pub mod table;

@@ -175,9 +175,12 @@ fn web() -> Settings {
     settings(&[("web", service(50, &[101, 102]))])
 }
 
+/// Servers and their weights.
+type Weights<'a> = &'a [(u8, u32)];
+
 /// A table as an earlier run, or `ipvsadm`, left it.
-fn table(services: &[(u8, &str, &[(u8, u32)])]) -> Table {
-    let entry = |scheduler: &str, servers: &[(u8, u32)]| Entry {
+fn table(services: &[(u8, &str, Weights<'_>)]) -> Table {
+    let entry = |scheduler: &str, servers: Weights<'_>| Entry {
         service: Service {
             scheduler: scheduler.into(),
             flags: 0,
