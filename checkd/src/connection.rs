@@ -105,7 +105,9 @@ impl Connection {
         while !self.probe.unsent().is_empty() {
             match (&self.socket).write(self.probe.unsent()) {
                 Ok(count) => self.probe.on_sent(count),
-                Err(error) => return self.on_interruption(&error, Interest::Write),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Some(Step::Wait(Interest::Write)),
+                Err(error) => return Some(Step::Done(self.on_error(&error))),
             }
         }
         None
@@ -115,18 +117,10 @@ impl Connection {
         let outcome = match (&self.socket).read(buffer) {
             Ok(0) => Some(self.probe.on_closed()),
             Ok(count) => self.probe.on_received(&buffer[..count]),
-            Err(error) => return self.on_interruption(&error, Interest::Read).unwrap_or(Step::Wait(Interest::Read)),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
+            Err(error) => Some(self.on_error(&error)),
         };
         outcome.map_or(Step::Wait(Interest::Read), Step::Done)
-    }
-
-    /// `None`: a signal came; try again.
-    fn on_interruption(&self, error: &io::Error, interest: Interest) -> Option<Step> {
-        match error.kind() {
-            ErrorKind::Interrupted => None,
-            ErrorKind::WouldBlock => Some(Step::Wait(interest)),
-            _ => Some(Step::Done(self.on_error(error))),
-        }
     }
 }
 

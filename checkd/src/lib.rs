@@ -1,9 +1,12 @@
 //! checkd: which servers are healthy. Probes, judges and tells whoever watches; knows neither IPVS nor VRRP.
 
+pub mod bus;
 pub mod check;
 pub mod config;
 pub mod connection;
+pub mod daemon;
 pub mod error;
+pub mod journal;
 pub mod probe;
 pub mod registry;
 pub mod schedule;

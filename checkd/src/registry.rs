@@ -56,6 +56,8 @@ pub struct Judged {
     /// The state before it.
     pub before: State,
     pub took: Duration,
+    /// Whether somebody watches the target, and did not just ask for one probe of it.
+    pub is_watched: bool,
 }
 
 #[derive(Debug)]
@@ -96,7 +98,7 @@ impl Phase {
 
 #[derive(Debug)]
 pub struct Registry {
-    checks: Checks,
+    checks: Arc<Checks>,
     targets: HashMap<TargetId, Target>,
     ids: HashMap<Key, TargetId>,
     watchers: Watchers,
@@ -111,7 +113,7 @@ impl Registry {
     /// `seed` spreads the first probes: see [`Schedule::new`].
     pub fn new(checks: Checks, seed: u64) -> Self {
         Self {
-            checks,
+            checks: Arc::new(checks),
             targets: HashMap::new(),
             ids: HashMap::new(),
             watchers: Watchers::default(),
@@ -122,7 +124,8 @@ impl Registry {
         }
     }
 
-    pub fn checks(&self) -> &Checks {
+    /// The same `Arc` until a reload changes something.
+    pub fn checks(&self) -> &Arc<Checks> {
         &self.checks
     }
 
@@ -263,13 +266,13 @@ impl Registry {
             next = next.min(now + check.retry_interval);
         }
         target.asked = false;
-        let judged = Judged { row: target.row(), before, took };
-        let is_wanted = target.watches > 0;
+        let is_watched = target.watches > 0;
+        let judged = Judged { row: target.row(), before, took, is_watched };
         self.set_phase(id, Phase::Waiting { at: next.max(now), first: false });
         if change != Change::Nothing {
             self.changed.insert(id);
         }
-        if !is_wanted {
+        if !is_watched {
             self.remove(id);
         }
         Some(judged)
@@ -279,13 +282,13 @@ impl Registry {
     /// their state until the new check's first result.
     #[must_use]
     pub fn on_reload(&mut self, now: Instant, wall: WallClock, checks: Checks) -> Vec<Action> {
-        let former = std::mem::replace(&mut self.checks, checks);
-        let names = former.keys().chain(self.checks.keys());
-        let differs = |name: &&String| former.get(*name) != self.checks.get(*name);
-        let names: HashSet<String> = names.filter(differs).cloned().collect();
+        let all_names = self.checks.keys().chain(checks.keys());
+        let differs = |name: &&String| self.checks.get(*name) != checks.get(*name);
+        let names: HashSet<String> = all_names.filter(differs).cloned().collect();
         if names.is_empty() {
             return Vec::new();
         }
+        self.checks = Arc::new(checks);
         let concerned = self.targets.iter().filter(|(_, target)| names.contains(&*target.key.0));
         let concerned: BTreeSet<TargetId> = concerned.map(|(id, _)| *id).collect();
         let together = concerned.len();

@@ -1,0 +1,269 @@
+//! checkd on the bus: `org.trivet.Check1`. Thin: answers from the last snapshot, hands commands to the loop, and
+//! passes its news on.
+//!
+//! `/org/trivet/Check1` is the manager, `/org/trivet/Check1/check/NAME` a check. Thousands of targets are rows of a
+//! check's `Targets`, and their changes go out in one HealthChanged per turn of the loop.
+
+mod check;
+mod manager;
+mod news;
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use daemon::bus::{Objects, Publisher, Reply, Session, announce_changes, path_element, pause, properties};
+use daemon::queue::{Receiver, Sender, queue};
+use futures_util::StreamExt;
+use futures_util::future::try_join3;
+use zbus::fdo::DBusProxy;
+use zbus::names::BusName;
+use zbus::object_server::Interface;
+use zbus::{Connection, fdo};
+
+use self::check::Check;
+use self::manager::Manager;
+use self::news::News;
+use crate::registry::{Checks, Detail, Judged, Row};
+
+const PATH: &str = "/org/trivet/Check1";
+const CHECKS: &str = "/org/trivet/Check1/check";
+/// Commands that may wait for the loop.
+const COMMANDS: usize = 256;
+/// `Targets` is announced as changed at most this often, for each check.
+const TARGETS_PERIOD: Duration = Duration::from_secs(1);
+
+/// (check, address, state, reason, since)
+type HealthRow = (String, String, &'static str, String, u64);
+
+/// What the bus thread asks of the loop.
+#[derive(Debug)]
+pub enum Command {
+    /// This is a new connection: names on the old one mean nothing any more.
+    NewBus,
+    Watch {
+        caller: String,
+        targets: Vec<(String, String)>,
+        reply: Reply<(u64, Vec<Row>)>,
+    },
+    /// A watcher has left the bus.
+    Gone {
+        caller: String,
+    },
+    Targets {
+        check: String,
+        reply: Reply<Vec<TargetDetail>>,
+    },
+    Probe {
+        check: String,
+        address: String,
+        reply: Reply<Result<Judged, String>>,
+    },
+}
+
+/// A [`Detail`] whose times are the wall clock's.
+#[derive(Debug)]
+pub struct TargetDetail {
+    pub detail: Detail,
+    /// Microseconds of CLOCK_REALTIME; 0 while a probe runs.
+    pub next: u64,
+}
+
+/// What the loop publishes.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub checks: Arc<Checks>,
+    /// Targets that are unknown, up, down.
+    pub counts: [usize; 3],
+    pub watchers: usize,
+}
+
+/// The loop's end of the bus.
+#[derive(Debug)]
+pub struct Bus {
+    publisher: Publisher<Snapshot>,
+    news: Arc<News>,
+}
+
+impl Bus {
+    /// Start the bus thread; what it asks for comes out of the receiver.
+    pub fn start(first: Snapshot) -> io::Result<(Self, Receiver<Command>)> {
+        let (commands, receiver) = queue(COMMANDS)?;
+        let news = Arc::new(News::default());
+        let service = Service { commands, news: Arc::clone(&news) };
+        let publisher = daemon::bus::start(service, first)?;
+        Ok((Self { publisher, news }, receiver))
+    }
+
+    /// Changes for the next HealthChanged; announced with the next [`Bus::publish`].
+    pub fn add_news(&self, generation: u64, rows: Vec<Row>) {
+        self.news.add(generation, rows);
+    }
+
+    /// Show a new snapshot, and let the news go out.
+    pub fn publish(&mut self, snapshot: Snapshot) {
+        self.publisher.publish(snapshot);
+    }
+}
+
+struct Service {
+    commands: Sender<Command>,
+    news: Arc<News>,
+}
+
+impl daemon::bus::Service for Service {
+    type Snapshot = Snapshot;
+    const NAME: &'static str = "org.trivet.Check1";
+
+    async fn serve(&mut self, session: Session<Snapshot>) -> zbus::Result<()> {
+        let connection = session.connection.clone();
+        let watchers = Watchers::default();
+        // Before anybody can call: this must be the first command of this connection.
+        send(&self.commands, || Command::NewBus).await;
+        let owners = DBusProxy::new(&connection).await?.receive_name_owner_changed().await?;
+        let manager =
+            Manager { model: session.model.clone(), commands: self.commands.clone(), watchers: watchers.clone() };
+        connection.object_server().at(PATH, fdo::ObjectManager).await?;
+        connection.object_server().at(PATH, manager).await?;
+        let stale = Stale::default();
+        let mut shown = Shown::new(&session, &self.commands, &connection).await?;
+        session.take_name().await?;
+        let announce = async {
+            loop {
+                session.changed().await;
+                shown.update(&session, &self.news, &stale).await?;
+            }
+        };
+        let forward = forward_departures(owners, &self.commands, &watchers);
+        try_join3(announce, forward, stale.invalidate(&connection)).await.map(|_: ((), (), ())| ())
+    }
+}
+
+/// The unique names that watch something: only their departures concern the loop.
+#[derive(Clone, Default)]
+struct Watchers(Arc<Mutex<HashSet<String>>>);
+
+impl Watchers {
+    fn add(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+    }
+
+    fn remove(&self, name: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name)
+    }
+}
+
+/// For commands that must not be lost: waits while the queue is full.
+async fn send(commands: &Sender<Command>, command: impl Fn() -> Command) {
+    while commands.send(command()).is_err() {
+        pause(Duration::from_millis(100)).await;
+    }
+}
+
+async fn forward_departures(
+    mut owners: fdo::NameOwnerChangedStream,
+    commands: &Sender<Command>,
+    watchers: &Watchers,
+) -> zbus::Result<()> {
+    while let Some(signal) = owners.next().await {
+        let arguments = signal.args()?;
+        if let BusName::Unique(name) = arguments.name()
+            && arguments.new_owner().is_none()
+            && watchers.remove(name.as_str())
+        {
+            send(commands, || Command::Gone { caller: name.to_string() }).await;
+        }
+    }
+    Ok(())
+}
+
+/// What this connection shows, to announce differences.
+struct Shown {
+    objects: Objects<Check>,
+    checks: Arc<Checks>,
+    manager: std::collections::HashMap<String, zbus::OwnedVariant>,
+    commands: Sender<Command>,
+}
+
+impl Shown {
+    async fn new(
+        session: &Session<Snapshot>,
+        commands: &Sender<Command>,
+        connection: &Connection,
+    ) -> zbus::Result<Self> {
+        let mut shown = Self {
+            // Announced apart, and bounded in rate.
+            objects: Objects::new(CHECKS, &["Targets"]),
+            checks: Arc::clone(&session.model.latest().checks),
+            manager: properties::<Manager>(connection, PATH).await?,
+            commands: commands.clone(),
+        };
+        shown.update_objects(session).await?;
+        Ok(shown)
+    }
+
+    async fn update(&mut self, session: &Session<Snapshot>, news: &News, stale: &Stale) -> zbus::Result<()> {
+        let connection = &session.connection;
+        let checks = Arc::clone(&session.model.latest().checks);
+        if !Arc::ptr_eq(&checks, &self.checks) {
+            self.checks = checks;
+            self.update_objects(session).await?;
+        }
+        if let Some((generation, rows)) = news.take() {
+            stale.add(rows.iter().map(|row| &*row.check).filter(|check| self.checks.contains_key(*check)));
+            let rows: Vec<HealthRow> = rows.into_iter().map(health_row).collect();
+            let server = connection.object_server();
+            let manager = server.interface::<_, Manager>(PATH).await?;
+            Manager::health_changed(manager.signal_emitter(), generation, rows).await?;
+        }
+        let now = properties::<Manager>(connection, PATH).await?;
+        announce_changes(connection, PATH, &Manager::name(), &[], &self.manager, &now).await?;
+        self.manager = now;
+        Ok(())
+    }
+
+    async fn update_objects(&mut self, session: &Session<Snapshot>) -> zbus::Result<()> {
+        let names: Vec<&str> = self.checks.keys().map(String::as_str).collect();
+        let make = |name: &str| Check {
+            name: name.to_owned(),
+            model: session.model.clone(),
+            commands: self.commands.clone(),
+        };
+        self.objects.update(&session.connection, &names, make).await
+    }
+}
+
+fn health_row(row: Row) -> HealthRow {
+    (row.check, row.address, row.state.as_str(), row.reason, row.since.0)
+}
+
+/// Checks whose `Targets` read differently since that was last said.
+#[derive(Default)]
+struct Stale(Mutex<BTreeSet<String>>);
+
+impl Stale {
+    fn add<'a>(&self, checks: impl Iterator<Item = &'a str>) {
+        let mut stale = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for check in checks {
+            if !stale.contains(check) {
+                stale.insert(check.to_owned());
+            }
+        }
+    }
+
+    /// Say so, once a period, without the rows: whoever shows them reads them again.
+    async fn invalidate(&self, connection: &Connection) -> zbus::Result<()> {
+        loop {
+            pause(TARGETS_PERIOD).await;
+            let stale = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+            for check in stale {
+                let path = format!("{CHECKS}/{}", path_element(&check));
+                let nothing: std::collections::HashMap<&str, zbus::Variant<'_>> = Default::default();
+                let body = (Check::name().as_str().to_owned(), nothing, ["Targets"].as_slice());
+                let standard = "org.freedesktop.DBus.Properties";
+                connection.emit_signal(None::<&str>, path, standard, "PropertiesChanged", &body).await?;
+            }
+        }
+    }
+}

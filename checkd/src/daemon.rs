@@ -1,0 +1,330 @@
+//! The daemon: the only file that sees both events and system calls. Each turn: sockets, signals and commands first,
+//! then what is due, then what changed goes to the bus, then the watchdog.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use daemon::bus::Reply;
+use daemon::diagnostic::Report;
+use daemon::event_loop::{EventLoop, Interest};
+use daemon::notify::Notify;
+use daemon::queue::Receiver;
+use daemon::signals::{Signal, Signals};
+use daemon::units::format_duration;
+
+use crate::bus::{Bus, Command, Snapshot, TargetDetail};
+use crate::check::Check;
+use crate::config::{self, Configuration};
+use crate::connection::{Connection, Step};
+use crate::error::Error;
+use crate::journal::Journal;
+use crate::probe::Outcome;
+use crate::registry::{Action, Judged, Registry};
+use crate::schedule::TargetId;
+use crate::target::WallClock;
+
+/// Probes that one turn starts or ends, so that sockets are read in between.
+const DUE_PER_TURN: usize = 256;
+/// One read of one socket in one turn.
+const BUFFER: usize = 16 * 1024;
+/// A timeout that is noticed this late says more about us than about the server: the machine was suspended, or
+/// starved of processor time.
+const TOO_LATE: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Signal,
+    Command,
+    Probe(TargetId),
+}
+
+type Asker = Reply<Result<Judged, String>>;
+
+#[derive(Debug)]
+pub struct Daemon {
+    events: EventLoop<Event>,
+    signals: Signals,
+    commands: Receiver<Command>,
+    bus: Bus,
+    notify: Notify,
+    journal: Journal,
+    root: PathBuf,
+    registry: Registry,
+    connections: HashMap<TargetId, Connection>,
+    /// Who waits for the outcome of a probe that they asked for.
+    askers: HashMap<TargetId, Vec<Asker>>,
+    buffer: Vec<u8>,
+    /// Whether counts, watchers or checks may differ from the last snapshot.
+    snapshot_is_old: bool,
+}
+
+impl Daemon {
+    /// `signals` must have been opened before any thread was started. `seed` spreads the first probes.
+    pub fn new(root: PathBuf, configuration: Configuration, signals: Signals, seed: u64) -> Result<Self, Error> {
+        let mut events = EventLoop::new().map_err(Error::while_doing("open the event loop"))?;
+        let registry = Registry::new(configuration.checks, seed);
+        let (bus, commands) =
+            Bus::start(snapshot_of(&registry)).map_err(Error::while_doing("start the bus thread"))?;
+        let register = Error::while_doing("watch the signals");
+        events.register_forever(&signals, Interest::Read, Event::Signal).map_err(register)?;
+        let register = Error::while_doing("watch the commands");
+        events.register_forever(&commands, Interest::Read, Event::Command).map_err(register)?;
+        let notify = Notify::start().map_err(Error::while_doing("start the thread that talks to systemd"))?;
+        Ok(Self {
+            events,
+            signals,
+            commands,
+            bus,
+            notify,
+            journal: Journal::default(),
+            root,
+            registry,
+            connections: HashMap::new(),
+            askers: HashMap::new(),
+            buffer: vec![0; BUFFER],
+            snapshot_is_old: true,
+        })
+    }
+
+    /// Run until a signal asks to stop.
+    pub fn run(&mut self) -> Result<(), Error> {
+        self.notify.ready();
+        let mut ready = Vec::new();
+        loop {
+            let deadline = [self.registry.deadline(), self.notify.deadline()].into_iter().flatten().min();
+            let waited = self.events.wait(deadline, &mut ready);
+            let now = waited.map_err(Error::while_doing("wait for events"))?;
+            let mut stop = false;
+            for (event, _) in ready.drain(..) {
+                match event {
+                    Event::Signal => stop |= self.on_signals(now),
+                    Event::Command => self.on_commands(now),
+                    Event::Probe(id) => self.on_socket_ready(id),
+                }
+            }
+            let actions = self.registry.on_time(now, DUE_PER_TURN);
+            self.perform(actions);
+            self.publish();
+            self.notify.kick(now);
+            if stop {
+                self.notify.stopping();
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether to stop.
+    fn on_signals(&mut self, now: Instant) -> bool {
+        let mut stop = false;
+        while let Some(signal) = self.signals.next() {
+            match signal {
+                Signal::Reload => self.reload(now),
+                Signal::Stop => stop = true,
+            }
+        }
+        stop
+    }
+
+    /// All or nothing: one mistake anywhere, and everything stays as it was.
+    fn reload(&mut self, now: Instant) {
+        self.notify.reloading();
+        let mut report = Report::new();
+        let configuration = config::load(&self.root, &mut report);
+        if report.has_errors() {
+            log::error!("the new configuration is refused, the former one stays in force:\n{report}");
+        } else {
+            if !report.is_empty() {
+                log::warn!("{report}");
+            }
+            daemon::log::set_level(configuration.settings.log_level);
+            let actions = self.registry.on_reload(now, self.wall(now), configuration.checks);
+            self.perform(actions);
+            self.snapshot_is_old = true;
+            log::info!("configuration reloaded: {} checks", self.registry.checks().len());
+        }
+        self.notify.ready();
+    }
+
+    fn on_commands(&mut self, now: Instant) {
+        let commands: Vec<Command> = self.commands.drain().collect();
+        for command in commands {
+            self.on_command(now, command);
+        }
+    }
+
+    /// A reply that nobody waits for any more is lost, and that is right.
+    fn on_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::NewBus => self.registry.on_new_bus(now),
+            Command::Watch { caller, targets, reply } => {
+                let (generation, answers, actions) = self.registry.on_watch(now, &caller, &targets);
+                log::debug!("{caller} watches {} targets", targets.len());
+                let _ = reply.send((generation, answers));
+                self.perform(actions);
+            }
+            Command::Gone { caller } => {
+                self.registry.on_watcher_gone(now, &caller);
+                log::debug!("{caller} has left the bus");
+            }
+            Command::Targets { check, reply } => {
+                let _ = reply.send(self.target_details(&check));
+                return;
+            }
+            Command::Probe { check, address, reply } => {
+                match self.registry.on_probe_wanted(now, &check, &address) {
+                    Ok(id) => self.askers.entry(id).or_default().push(reply),
+                    Err(reason) => drop(reply.send(Err(reason))),
+                }
+                return;
+            }
+        }
+        self.snapshot_is_old = true;
+    }
+
+    fn target_details(&self, check: &str) -> Vec<TargetDetail> {
+        let clock = self.events.clock();
+        let details = self.registry.details(check).into_iter();
+        details
+            .map(|detail| TargetDetail { next: detail.next.map_or(0, |next| clock.realtime_usec(next)), detail })
+            .collect()
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Start { id, check, address } => self.start(id, &check, address),
+                Action::TimeOut { id, late } => self.time_out(id, late),
+                Action::Cancel(id) => self.close(id),
+                Action::Gone(id) => {
+                    self.close(id);
+                    for asker in self.askers.remove(&id).unwrap_or_default() {
+                        let _ = asker.send(Err("the check is not configured any more".to_owned()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, id: TargetId, check: &Arc<Check>, address: std::net::SocketAddr) {
+        match Connection::open(&check.kind, address, check.timeout) {
+            Ok(connection) => {
+                self.connections.insert(id, connection);
+                self.on_socket_ready(id);
+            }
+            Err(outcome) => self.settle(id, outcome),
+        }
+    }
+
+    /// A probe's socket may have something for us.
+    fn on_socket_ready(&mut self, id: TargetId) {
+        // An event of this turn for a probe that another event of this turn has ended.
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let interest = match connection.advance(&mut self.buffer) {
+            Step::Done(outcome) => return self.settle(id, outcome),
+            Step::Wait(interest) => interest,
+        };
+        let watched = match connection.registration {
+            Some((_, current)) if current == interest => return,
+            Some((token, _)) => self.events.change(token, &*connection, interest).map(|()| token),
+            None => self.events.register(&*connection, interest, Event::Probe(id)),
+        };
+        match watched {
+            Ok(token) => connection.registration = Some((token, interest)),
+            Err(error) => {
+                let outcome = connection.on_error(&error);
+                self.settle(id, outcome);
+            }
+        }
+    }
+
+    fn time_out(&mut self, id: TargetId, late: Duration) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let outcome = if late > TOO_LATE {
+            Outcome::Local(format!("checkd itself did not run for {}", format_duration(late)))
+        } else {
+            connection.on_timeout(&mut self.buffer)
+        };
+        self.settle(id, outcome);
+    }
+
+    fn close(&mut self, id: TargetId) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        if let Some((token, _)) = connection.registration {
+            self.events.deregister(token, &connection);
+        }
+    }
+
+    /// A probe has ended: take its outcome in, and tell whoever asked for it.
+    fn settle(&mut self, id: TargetId, outcome: Outcome) {
+        self.close(id);
+        let now = self.events.clock().now();
+        if let Outcome::Local(reason) = &outcome {
+            self.journal.on_local_failure(now, reason);
+        }
+        let Some(judged) = self.registry.on_outcome(now, self.wall(now), id, outcome) else { return };
+        if judged.is_watched && judged.row.state != judged.before {
+            self.journal.on_transition(&judged);
+            self.snapshot_is_old = true;
+        }
+        for asker in self.askers.remove(&id).unwrap_or_default() {
+            let _ = asker.send(Ok(judged.clone()));
+        }
+    }
+
+    fn publish(&mut self) {
+        let changes = self.registry.take_changes();
+        if changes.is_none() && !self.snapshot_is_old {
+            return;
+        }
+        if let Some((generation, rows)) = changes {
+            self.bus.add_news(generation, rows);
+        }
+        let snapshot = snapshot_of(&self.registry);
+        self.notify.status(&status(&snapshot));
+        self.bus.publish(snapshot);
+        self.snapshot_is_old = false;
+    }
+
+    fn wall(&self, now: Instant) -> WallClock {
+        WallClock(self.events.clock().realtime_usec(now))
+    }
+}
+
+fn snapshot_of(registry: &Registry) -> Snapshot {
+    Snapshot {
+        checks: Arc::clone(registry.checks()),
+        counts: registry.counts(),
+        watchers: registry.watcher_count(),
+    }
+}
+
+/// `2 targets: 1 up, 1 down`, as `systemctl status` shows it.
+fn status(snapshot: &Snapshot) -> String {
+    let [unknown, up, down] = snapshot.counts;
+    let total = unknown + up + down;
+    if total == 0 {
+        return "nobody watches any target".to_owned();
+    }
+    let parts: Vec<String> = [(up, "up"), (down, "down"), (unknown, "unknown")]
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    let plural = if total == 1 { "" } else { "s" };
+    format!("{total} target{plural}: {}", parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_tells_the_counts_in_words() {
+        let status = |counts| status(&Snapshot { checks: Arc::default(), counts, watchers: 1 });
+        assert_eq!(status([0, 0, 0]), "nobody watches any target");
+        assert_eq!(status([0, 1, 0]), "1 target: 1 up");
+        assert_eq!(status([1, 5, 2]), "8 targets: 5 up, 2 down, 1 unknown");
+    }
+}
