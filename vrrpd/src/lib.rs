@@ -1,0 +1,12 @@
+//! vrrpd: decides who owns the virtual addresses, by VRRP (RFC 9568, and RFC 3768 with keepalived's PASS).
+//!
+//! A library only so that its own tests can link it.
+
+pub mod arp;
+pub mod counters;
+pub mod packet;
+pub mod receive;
+pub mod router;
+#[cfg(test)]
+mod testing;
+pub mod types;

@@ -1,0 +1,278 @@
+//! VRRP advertisements over IPv4, bytes to meaning and back: RFC 9568 (version 3) and RFC 3768 (version 2).
+//!
+//! Pure. Checks that need no configuration are made here, in the order of RFC 9568 section 7.1; those that compare
+//! with a router's settings are in `receive.rs`.
+
+use std::net::Ipv4Addr;
+
+use crate::receive::Discard;
+use crate::types::{Centiseconds, Priority, Version, VirtualRouterId};
+
+/// Where advertisements go (RFC 9568, 5.1.1.2).
+pub const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
+/// RFC 9568, 5.1.1.4.
+pub const PROTOCOL: u8 = 112;
+/// Nothing that crossed a router is believed (RFC 9568, 5.1.1.3).
+pub const TTL: u8 = 255;
+
+/// Header before the addresses, both versions, bytes.
+const HEADER: usize = 8;
+/// Version 2 ends with this many bytes of authentication data, used or not.
+const AUTHENTICATION: usize = 8;
+const ADVERTISEMENT: u8 = 1;
+const AUTH_NONE: u8 = 0;
+const AUTH_PASS: u8 = 1;
+
+/// An advertisement.
+///
+/// Version 3 (RFC 9568, 5.2):
+/// ```text
+///  0                   1                   2                   3
+///  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// |Version| Type  | Virtual Rtr ID|   Priority    |IPvX Addr Count|
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// |Reserve| Max Advertise Interval|          Checksum             |
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// |                       IPvX Address(es)                        |
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// ```
+/// Version 2 (RFC 3768, 5.1) differs in the second word, and ends with the authentication data:
+/// ```text
+/// |   Auth Type   |   Adver Int   |          Checksum             |
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// |                         IP Address(es)                        |
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// |                     Authentication Data (1)                   |
+/// |                     Authentication Data (2)                   |
+/// +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertisement {
+    pub vrid: VirtualRouterId,
+    pub priority: Priority,
+    /// 0 may arrive; it is never sent.
+    pub interval: Centiseconds,
+    pub addresses: Vec<Ipv4Addr>,
+    pub body: Body,
+}
+
+/// What only one of the versions has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    V2(Authentication),
+    V3(ChecksumForm),
+}
+
+impl Body {
+    pub fn version(self) -> Version {
+        match self {
+            Self::V2(_) => Version::V2,
+            Self::V3(_) => Version::V3,
+        }
+    }
+}
+
+/// Version 2's authentication type and data. RFC 3768 reserves the types, the world uses PASS (RFC 2338, 5.3.6).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Authentication {
+    None,
+    /// Up to eight bytes, padded with zeros.
+    Pass([u8; AUTHENTICATION]),
+    /// A type that we do not speak, such as 2 (AH).
+    Other(u8),
+}
+
+/// Redacted: it ends up in test output and logs.
+impl std::fmt::Debug for Authentication {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("None"),
+            Self::Pass(_) => f.write_str("Pass(redacted)"),
+            Self::Other(number) => write!(f, "Other({number})"),
+        }
+    }
+}
+
+/// What version 3's checksum covers over IPv4. RFC 9568 section 5.2.8 says: the message alone. RFC 5798 could be
+/// read as "with a pseudo-header"; keepalived and FRR send that unless told otherwise. We accept both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChecksumForm {
+    #[default]
+    MessageOnly,
+    PseudoHeader,
+}
+
+/// An IPv4 packet of protocol 112, as a raw socket delivers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    pub source: Ipv4Addr,
+    pub destination: Ipv4Addr,
+    pub ttl: u8,
+    pub payload: &'a [u8],
+}
+
+impl<'a> Datagram<'a> {
+    /// Split an IPv4 packet. `None` if it is too short to be one; the kernel does not deliver such.
+    pub fn parse(packet: &'a [u8]) -> Option<Self> {
+        let header_len = usize::from(packet.first()? & 0x0f) * 4;
+        if header_len < 20 || packet.len() < header_len {
+            return None;
+        }
+        // What arrived counts, not what the total length field claims (keepalived's CVE-like aa7d5be6).
+        let claimed = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
+        let end = claimed.clamp(header_len, packet.len());
+        Some(Self {
+            source: address_at(packet, 12),
+            destination: address_at(packet, 16),
+            ttl: packet[8],
+            payload: &packet[header_len..end],
+        })
+    }
+}
+
+/// Four bytes at `offset`, which the caller has checked to be there.
+fn address_at(bytes: &[u8], offset: usize) -> Ipv4Addr {
+    Ipv4Addr::new(bytes[offset], bytes[offset + 1], bytes[offset + 2], bytes[offset + 3])
+}
+
+/// The VRID of a packet that may be broken elsewhere, so that its fault is counted where an operator looks for it.
+pub fn peek_vrid(payload: &[u8]) -> Option<VirtualRouterId> {
+    VirtualRouterId::new(*payload.get(1)?)
+}
+
+/// Read an advertisement: RFC 9568 section 7.1, the checks that need no configuration.
+pub fn decode(datagram: &Datagram<'_>) -> Result<Advertisement, Discard> {
+    let payload = datagram.payload;
+    if datagram.ttl != TTL {
+        return Err(Discard::Ttl(datagram.ttl));
+    }
+    if datagram.destination != GROUP {
+        return Err(Discard::Destination(datagram.destination));
+    }
+    let &[version_type, vrid, priority, count, fifth, sixth, _, _, ..] = payload else {
+        return Err(Discard::Length(payload.len()));
+    };
+    let version = match version_type >> 4 {
+        2 => Version::V2,
+        3 => Version::V3,
+        other => return Err(Discard::Version(other)),
+    };
+    if version_type & 0x0f != ADVERTISEMENT {
+        return Err(Discard::Type(version_type & 0x0f));
+    }
+    let addresses_end = HEADER + 4 * usize::from(count);
+    let least = addresses_end + if version == Version::V2 { AUTHENTICATION } else { 0 };
+    // Longer is accepted, as section 7.1 has it ("greater than or equal"): keepalived's HMAC trailer is such.
+    if payload.len() < least {
+        return Err(Discard::Length(payload.len()));
+    }
+    let form = checksum_form(version, datagram).ok_or(Discard::Checksum)?;
+    let vrid = VirtualRouterId::new(vrid).ok_or(Discard::UnknownRouter(vrid))?;
+    if count == 0 {
+        return Err(Discard::NoAddresses);
+    }
+    let addresses =
+        payload[HEADER..addresses_end].chunks_exact(4).map(|bytes| address_at(bytes, 0)).collect();
+    let (interval, body) = match version {
+        Version::V2 => {
+            let data = &payload[addresses_end..least];
+            (u16::from(sixth) * 100, Body::V2(authentication(fifth, data)))
+        }
+        Version::V3 => (u16::from_be_bytes([fifth & 0x0f, sixth]), Body::V3(form)),
+    };
+    if interval == 0 {
+        return Err(Discard::IntervalZero);
+    }
+    Ok(Advertisement {
+        vrid,
+        priority: Priority(priority),
+        interval: Centiseconds(interval),
+        addresses,
+        body,
+    })
+}
+
+fn authentication(kind: u8, data: &[u8]) -> Authentication {
+    match kind {
+        AUTH_NONE => Authentication::None,
+        AUTH_PASS => Authentication::Pass(data.try_into().expect("the length was checked")),
+        other => Authentication::Other(other),
+    }
+}
+
+/// Which of the two checksums is right, if one is.
+fn checksum_form(version: Version, datagram: &Datagram<'_>) -> Option<ChecksumForm> {
+    if checksum(0, datagram.payload) == 0 {
+        return Some(ChecksumForm::MessageOnly);
+    }
+    let pseudo = pseudo_header(datagram.source, datagram.destination, datagram.payload.len());
+    let with_header = version == Version::V3 && checksum(pseudo, datagram.payload) == 0;
+    with_header.then_some(ChecksumForm::PseudoHeader)
+}
+
+impl Advertisement {
+    /// The bytes to send. `source` is needed for the checksum with a pseudo-header.
+    pub fn encode(&self, source: Ipv4Addr) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER + 4 * self.addresses.len() + AUTHENTICATION);
+        let count =
+            u8::try_from(self.addresses.len()).expect("the configuration allows 255 addresses at most");
+        let version_type = self.body.version().number() << 4 | ADVERTISEMENT;
+        bytes.extend([version_type, self.vrid.get(), self.priority.0, count]);
+        match self.body {
+            Body::V2(authentication) => {
+                let seconds =
+                    u8::try_from(self.interval.0 / 100).expect("the configuration allows 255s at most");
+                bytes.extend([authentication.number(), seconds, 0, 0]);
+            }
+            Body::V3(_) => {
+                bytes.extend(self.interval.0.min(Centiseconds::MAX.0).to_be_bytes());
+                bytes.extend([0, 0]);
+            }
+        }
+        bytes.extend(self.addresses.iter().flat_map(Ipv4Addr::octets));
+        let mut start = 0;
+        match self.body {
+            Body::V2(Authentication::Pass(data)) => bytes.extend(data),
+            Body::V2(Authentication::None | Authentication::Other(_)) => bytes.extend([0; AUTHENTICATION]),
+            Body::V3(ChecksumForm::MessageOnly) => {}
+            Body::V3(ChecksumForm::PseudoHeader) => start = pseudo_header(source, GROUP, bytes.len()),
+        }
+        let sum = checksum(start, &bytes).to_be_bytes();
+        bytes[6..8].copy_from_slice(&sum);
+        bytes
+    }
+}
+
+impl Authentication {
+    fn number(self) -> u8 {
+        match self {
+            Self::None => AUTH_NONE,
+            Self::Pass(_) => AUTH_PASS,
+            Self::Other(number) => number,
+        }
+    }
+}
+
+/// Sum over the IPv4 pseudo-header: addresses, protocol and length.
+fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, length: usize) -> u32 {
+    let length = u16::try_from(length).expect("an IPv4 payload is shorter than 64 KiB");
+    sum(&source.octets()) + sum(&destination.octets()) + u32::from(PROTOCOL) + u32::from(length)
+}
+
+/// The Internet checksum (RFC 1071) of `bytes`, on top of a sum; 0 over bytes that hold a right checksum.
+fn checksum(start: u32, bytes: &[u8]) -> u16 {
+    let mut total = start + sum(bytes);
+    while total > 0xffff {
+        total = (total & 0xffff) + (total >> 16);
+    }
+    !u16::try_from(total).expect("folded to 16 bits")
+}
+
+/// Sum of 16-bit words; an odd byte at the end is the high half of one. At most 64 KiB, so it fits.
+fn sum(bytes: &[u8]) -> u32 {
+    bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]))).sum()
+}
+
+#[cfg(test)]
+mod tests;

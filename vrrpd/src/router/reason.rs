@@ -1,0 +1,98 @@
+//! Why a router is in the state in which it is: the answer to an operator who asks the object itself.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::units::format_duration;
+
+use crate::types::Priority;
+
+/// Why a router cannot take part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Missing(Arc<str>),
+    Down(Arc<str>),
+    NoCarrier(Arc<str>),
+    NoAddress(Arc<str>),
+    /// The interface is there, but its socket could not be opened.
+    Socket(Arc<str>, String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(name) => write!(f, "interface {name} does not exist"),
+            Self::Down(name) => write!(f, "interface {name} is down"),
+            Self::NoCarrier(name) => write!(f, "interface {name} has no carrier"),
+            Self::NoAddress(name) => {
+                write!(f, "interface {name} has no IPv4 address of its own to send advertisements from")
+            }
+            Self::Socket(name, error) => write!(f, "no VRRP socket on interface {name}: {error}"),
+        }
+    }
+}
+
+/// What brought a router into its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    Starting,
+    Stopped,
+    Fault(Fault),
+    /// Backup: listening whether somebody is Active.
+    Listening(Duration),
+    /// Active from the start.
+    Owner,
+    /// Active: nobody was heard for so long.
+    Silence {
+        last_peer: Option<Ipv4Addr>,
+        interval: Duration,
+    },
+    /// Active: the Active router gave up with priority 0.
+    Released(Ipv4Addr),
+    /// Active: the Active router has a lower priority than ours.
+    Preempted {
+        peer: Ipv4Addr,
+        priority: Priority,
+    },
+    /// Backup: another has a higher priority.
+    Higher {
+        peer: Ipv4Addr,
+        priority: Priority,
+    },
+    /// Backup: another has the same priority and the higher address.
+    Tie(Ipv4Addr),
+    /// Backup: we were silent for so long that another must have taken over.
+    Late(Duration),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Starting => f.write_str("starting"),
+            Self::Stopped => f.write_str("stopped"),
+            Self::Fault(fault) => fault.fmt(f),
+            Self::Listening(interval) => {
+                write!(f, "started, listening for an Active router for {}", format_duration(*interval))
+            }
+            Self::Owner => f.write_str("owns the addresses (priority 255)"),
+            Self::Silence { last_peer: Some(peer), interval } => {
+                write!(f, "no advertisement from {peer} for {}", format_duration(*interval))
+            }
+            Self::Silence { last_peer: None, interval } => {
+                write!(f, "no Active router was heard for {}", format_duration(*interval))
+            }
+            Self::Released(peer) => write!(f, "{peer} gave up (priority 0)"),
+            Self::Preempted { peer, priority } => {
+                write!(f, "preempted {peer}, which has priority {priority}")
+            }
+            Self::Higher { peer, priority } => write!(f, "{peer} has the higher priority {priority}"),
+            Self::Tie(peer) => write!(f, "{peer} has the same priority and the higher address"),
+            Self::Late(silence) => {
+                let silence = format_duration(*silence);
+                write!(f, "could not run for {silence}: another router must have taken over")
+            }
+        }
+    }
+}

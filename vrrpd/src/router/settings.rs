@@ -1,0 +1,108 @@
+//! What a virtual router is configured to do, as far as the state machine cares, and RFC 9568 section 6.1's arithmetic.
+
+use std::time::Duration;
+
+use crate::types::{Centiseconds, Priority, Version, VirtualAddress};
+
+/// One router's settings. A reload may change any of them while it runs, except the version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub version: Version,
+    /// 1 to 255.
+    pub priority: Priority,
+    /// keepalived's `nopreempt`, turned round.
+    pub preempt: bool,
+    pub advert_interval: Centiseconds,
+    pub addresses: Vec<VirtualAddress>,
+    pub garp: Garp,
+}
+
+/// How often the Active router announces its addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Garp {
+    /// Frames per address in a burst, at least 1 (keepalived: `garp_master_repeat`).
+    pub repeat: u8,
+    /// From one burst to the second; zero: no second (keepalived: `garp_master_delay`).
+    pub delay: Duration,
+    /// Between refreshes; zero: none (keepalived: `garp_master_refresh`).
+    pub refresh: Duration,
+    /// Frames per address in a refresh (keepalived: `garp_master_refresh_repeat`).
+    pub refresh_repeat: u8,
+    /// Between two frames; zero: none (keepalived: `garp_interval`).
+    pub interval: Duration,
+}
+
+/// keepalived's defaults, but for the refresh, which is off there: switches forget, and a healed split brain can
+/// leave them wrong for ever.
+impl Default for Garp {
+    fn default() -> Self {
+        Self {
+            repeat: 5,
+            delay: Duration::from_secs(5),
+            refresh: Duration::from_secs(60),
+            refresh_repeat: 1,
+            interval: Duration::ZERO,
+        }
+    }
+}
+
+impl Settings {
+    pub fn is_owner(&self) -> bool {
+        self.priority == Priority::OWNER
+    }
+
+    /// Skew_Time (section 6.1), with nothing rounded to a centisecond: priority 254 at 10 ms is 78 us, not 0.
+    /// Version 2 takes parts of a second whatever the interval (RFC 3768, 6.1).
+    pub fn skew(&self, active_adver_interval: Centiseconds) -> Duration {
+        let whole = match self.version {
+            Version::V2 => Duration::from_secs(1),
+            Version::V3 => active_adver_interval.duration(),
+        };
+        whole * (256 - u32::from(self.priority.0)) / 256
+    }
+
+    /// Active_Down_Interval (section 6.1).
+    pub fn active_down_interval(&self, active_adver_interval: Centiseconds) -> Duration {
+        3 * active_adver_interval.duration() + self.skew(active_adver_interval)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(version: Version, priority: u8) -> Settings {
+        Settings {
+            version,
+            priority: Priority(priority),
+            preempt: true,
+            advert_interval: Centiseconds(100),
+            addresses: Vec::new(),
+            garp: Garp::default(),
+        }
+    }
+
+    #[test]
+    fn version_3_times_follow_the_interval_below_a_centisecond() {
+        for (priority, interval, skew_nanos, down_micros) in [
+            (100, 100, 609_375_000, 3_609_375),
+            (100, 10, 60_937_500, 360_937),
+            (100, 1, 6_093_750, 36_093),
+            (254, 100, 7_812_500, 3_007_812),
+            (254, 1, 78_125, 30_078),
+            (255, 100, 3_906_250, 3_003_906),
+        ] {
+            let settings = settings(Version::V3, priority);
+            let interval = Centiseconds(interval);
+            assert_eq!(settings.skew(interval), Duration::from_nanos(skew_nanos));
+            assert_eq!(settings.active_down_interval(interval).as_micros(), down_micros);
+        }
+    }
+
+    #[test]
+    fn version_2_skews_by_parts_of_a_second_whatever_the_interval() {
+        let settings = settings(Version::V2, 100);
+        assert_eq!(settings.skew(Centiseconds(500)), Duration::from_micros(609_375));
+        assert_eq!(settings.active_down_interval(Centiseconds(500)), Duration::from_micros(15_609_375));
+    }
+}
