@@ -1,0 +1,13 @@
+//! The lab in which Trivet is tested on real kernels: hosts, segments, captures, clients, peers, machines. The
+//! scenarios of tests/scenarios and the demo are written with it. ARCHITECTURE.md says which floor is what.
+
+pub mod capture;
+pub mod client;
+pub mod clock;
+pub mod host;
+pub mod ipvs;
+pub mod keepalived;
+pub mod lab;
+pub mod namespace;
+pub mod nat_pair;
+pub mod web;
