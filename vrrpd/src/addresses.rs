@@ -1,0 +1,186 @@
+//! Adding and removing virtual addresses, on a thread with rtnetlink and a runtime of its own.
+//!
+//! The loop hands over a batch and goes on; all requests of a batch are in flight together, batches one after the
+//! other, and each answer comes back through the queue. Every address carries our IFA_PROTO tag, so that we never
+//! take the administrator's for ours.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::thread;
+use std::time::Duration;
+
+use daemon::queue::{Receiver, Sender, queue};
+use futures_util::TryStreamExt;
+use futures_util::future::join_all;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
+use rtnetlink::{AddressMessageBuilder, Handle};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::netlink::ADDRESS_PROTOCOL;
+use crate::types::VirtualAddress;
+
+/// Stack of the thread, bytes.
+const STACK: usize = 512 * 1024;
+/// Answers that may wait for the loop.
+const ANSWERS: usize = 8192;
+/// When the loop is that far behind, the thread waits for it.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Add,
+    Remove,
+}
+
+/// What is to be done with one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    pub operation: Operation,
+    pub address: VirtualAddress,
+    /// The index of its interface.
+    pub index: u32,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub struct Answer {
+    pub request: Request,
+    pub result: Result<Outcome, io::Error>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// It was there before we added it, or gone before we removed it. Whose it is, the mirror tells.
+    AlreadySo,
+}
+
+/// The loop's handle.
+#[derive(Debug)]
+pub struct Addresses {
+    requests: UnboundedSender<Vec<Request>>,
+    pub answers: Receiver<Answer>,
+}
+
+impl Addresses {
+    /// Start the thread.
+    pub fn start() -> io::Result<Self> {
+        let (requests, batches) = unbounded_channel();
+        let (sender, answers) = queue(ANSWERS)?;
+        let runtime = runtime()?;
+        thread::Builder::new().name("addresses".into()).stack_size(STACK).spawn(move || {
+            if let Err(error) = runtime.block_on(run(batches, &sender)) {
+                log::error!("cannot open rtnetlink to change addresses: {error}");
+            }
+        })?;
+        Ok(Self { requests, answers })
+    }
+
+    /// Have a batch done; every request is answered. Never blocks.
+    ///
+    /// # Errors
+    /// If the thread has ended: nothing can be done about addresses any more.
+    pub fn request(&self, batch: Vec<Request>) -> io::Result<()> {
+        self.requests.send(batch).map_err(|_| io::Error::other("the thread that changes addresses has ended"))
+    }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()
+}
+
+async fn run(mut batches: UnboundedReceiver<Vec<Request>>, answers: &Sender<Answer>) -> io::Result<()> {
+    let (connection, handle, _messages) = rtnetlink::new_connection()?;
+    tokio::spawn(connection);
+    while let Some(batch) = batches.recv().await {
+        let done = join_all(batch.into_iter().map(|request| perform(&handle, request))).await;
+        for answer in done {
+            deliver(answers, answer).await;
+        }
+    }
+    Ok(())
+}
+
+async fn deliver(answers: &Sender<Answer>, answer: Answer) {
+    let mut waiting = answer;
+    while let Err(back) = answers.send(waiting) {
+        waiting = back;
+        tokio::time::sleep(FULL_PAUSE).await;
+    }
+}
+
+async fn perform(handle: &Handle, request: Request) -> Answer {
+    let message = message(&request);
+    let result = match request.operation {
+        Operation::Add => {
+            let mut add = handle.address().add(request.index, IpAddr::V4(request.address.address), 0);
+            *add.message_mut() = message;
+            outcome(add.execute().await, nix::libc::EEXIST)
+        }
+        Operation::Remove => outcome(handle.address().del(message).execute().await, nix::libc::EADDRNOTAVAIL),
+    };
+    Answer { request, result }
+}
+
+/// As `ip address add ADDRESS/LEN dev …` has it, without a broadcast address, and with our tag.
+fn message(request: &Request) -> AddressMessage {
+    let mut message = AddressMessageBuilder::<Ipv4Addr>::new()
+        .index(request.index)
+        .address(request.address.address, request.address.prefix_len)
+        .build();
+    message.attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
+    message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(ADDRESS_PROTOCOL)));
+    message
+}
+
+fn outcome(result: Result<(), rtnetlink::Error>, already: i32) -> io::Result<Outcome> {
+    let Err(error) = result else { return Ok(Outcome::Done) };
+    let rtnetlink::Error::NetlinkError(message) = error else { return Err(io::Error::other(error)) };
+    let error = message.to_io();
+    // A link that is gone took its addresses with it.
+    let gone = already == nix::libc::EADDRNOTAVAIL && error.raw_os_error() == Some(nix::libc::ENODEV);
+    if error.raw_os_error() == Some(already) || gone { Ok(Outcome::AlreadySo) } else { Err(error) }
+}
+
+/// Remove every address with our tag from every interface: what a vrrpd that did not end well left behind.
+/// Blocks until it is done. Returns what was removed.
+///
+/// # Errors
+/// If the kernel refuses to list, or to remove one; the others are removed nevertheless.
+pub fn release_all() -> io::Result<Vec<Ipv4Addr>> {
+    runtime()?.block_on(async {
+        let (connection, handle, _messages) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        let held: Vec<AddressMessage> = handle
+            .address()
+            .get()
+            .execute()
+            .try_filter(|held| std::future::ready(is_ours(held)))
+            .try_collect()
+            .await
+            .map_err(io::Error::other)?;
+        let mut removed = Vec::new();
+        let mut first_error = None;
+        for message in held {
+            let address = local(&message);
+            match outcome(handle.address().del(message).execute().await, nix::libc::EADDRNOTAVAIL) {
+                Ok(Outcome::Done | Outcome::AlreadySo) => removed.extend(address),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        first_error.map_or(Ok(removed), Err)
+    })
+}
+
+fn is_ours(message: &AddressMessage) -> bool {
+    let tag = AddressAttribute::Protocol(AddressProtocol::Other(ADDRESS_PROTOCOL));
+    message.header.family == AddressFamily::Inet && message.attributes.contains(&tag)
+}
+
+fn local(message: &AddressMessage) -> Option<Ipv4Addr> {
+    message.attributes.iter().find_map(|attribute| {
+        let AddressAttribute::Local(IpAddr::V4(address)) = attribute else { return None };
+        Some(*address)
+    })
+}
