@@ -90,8 +90,12 @@ impl Status {
 
     /// For `systemctl status`: `3 services: 2 forwarding, 1 without servers`.
     pub fn summary(&self) -> String {
-        let states =
-            [(State::Forwarding, "forwarding"), (State::NoServers, "without servers"), (State::Failed, "failed"), (State::Pending, "pending")];
+        let states = [
+            (State::Forwarding, "forwarding"),
+            (State::NoServers, "without servers"),
+            (State::Failed, "failed"),
+            (State::Pending, "pending"),
+        ];
         let count = |state| self.services.iter().filter(|service| service.state == state).count();
         let parts: Vec<String> = states
             .into_iter()

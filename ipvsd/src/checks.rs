@@ -1,0 +1,192 @@
+//! The client of checkd, on the bus thread: registers the whole set of targets, and hands the answers to the loop.
+//!
+//! `org.trivet.Check1.Manager`: `Watch` replaces our set and answers all of it, as of a generation; `HealthChanged`
+//! of a later generation brings what changed since. After any doubt (checkd restarted, the bus was gone, the set
+//! changed) everything is registered again, so that nothing has to be counted alike on both sides.
+
+use std::future::pending;
+use std::num::NonZeroUsize;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::bus::pause;
+use daemon::queue::Sender;
+use futures_util::StreamExt as _;
+use futures_util::future::{Either, select};
+use zbus::{Connection, MatchRule, Message, MessageStream};
+
+use crate::daemon::Command;
+use crate::health::{Answer, Target, Verdict};
+
+const NAME: &str = "org.trivet.Check1";
+const PATH: &str = "/org/trivet/Check1";
+const INTERFACE: &str = "org.trivet.Check1.Manager";
+/// Signals that may wait while we wait for the answer to `Watch`.
+const SIGNALS: usize = 1024;
+/// Before `Watch` is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+/// Before a full command queue is tried again.
+const QUEUE_RETRY: Duration = Duration::from_millis(20);
+
+/// check, address, state, reason, since
+type Row = (String, String, String, String, u64);
+
+/// What was heard.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// Checkd came, went, or was replaced.
+    Owner(Message),
+    Health(Message),
+    /// It is time to try again.
+    Retry,
+}
+
+#[derive(Debug)]
+pub(crate) struct Checks {
+    connection: Connection,
+    owners: MessageStream,
+    health: MessageStream,
+    commands: Sender<Command>,
+    /// What checkd watches for us, and the generation of its answer.
+    registered: Option<(Arc<Vec<Target>>, u64)>,
+    /// Registering failed: wait until something happens, or for a while.
+    failed: Option<Failed>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Failed {
+    /// Checkd is not there. Its coming will be announced.
+    Absent,
+    TryAgain,
+}
+
+impl Checks {
+    /// Listen first and ask later, so that nothing is missed between the two.
+    pub(crate) async fn subscribe(connection: &Connection, commands: Sender<Command>) -> zbus::Result<Self> {
+        let signal = || MatchRule::builder().msg_type(zbus::message::Type::Signal);
+        let owners = signal()
+            .sender("org.freedesktop.DBus")
+            .interface("org.freedesktop.DBus")
+            .member("NameOwnerChanged")
+            .add_arg(NAME)
+            .build()?;
+        let health = signal().sender(NAME).path(PATH).interface(INTERFACE).member("HealthChanged").build()?;
+        Ok(Self {
+            connection: connection.clone(),
+            owners: MessageStream::for_match_rule(owners, connection, None).await?,
+            health: MessageStream::for_match_rule(health, connection, NonZeroUsize::new(SIGNALS)).await?,
+            commands,
+            registered: None,
+            failed: None,
+        })
+    }
+
+    /// Have checkd watch `targets`, unless it does.
+    pub(crate) async fn register(&mut self, targets: &Arc<Vec<Target>>) {
+        let current = self.registered.as_ref().is_some_and(|(registered, _)| registered == targets);
+        let needless = self.registered.is_none() && targets.is_empty();
+        if current || needless || self.failed.is_some() {
+            return;
+        }
+        match self.watch(targets).await {
+            Ok((generation, rows)) => {
+                self.registered = Some((Arc::clone(targets), generation));
+                self.deliver(Command::Answered(answers(rows))).await;
+            }
+            Err(error) => {
+                self.registered = None;
+                let absent = is_absent(&error);
+                self.failed = Some(if absent { Failed::Absent } else { Failed::TryAgain });
+                let reason = if absent {
+                    "checkd is not on the bus".to_owned()
+                } else {
+                    format!("checkd refused our checks: {error}")
+                };
+                self.deliver(Command::SourceLost(reason)).await;
+            }
+        }
+    }
+
+    async fn watch(&self, targets: &[Target]) -> zbus::Result<(u64, Vec<Row>)> {
+        let row = |target: &Target| (target.check.clone(), target.address.to_string());
+        let rows: Vec<(String, String)> = targets.iter().map(row).collect();
+        let answer =
+            self.connection.call_method(Some(NAME), PATH, Some(INTERFACE), "Watch", &(rows,)).await?;
+        answer.body().deserialize()
+    }
+
+    /// Wait for the next thing to handle. Can be given up at any time without losing anything.
+    pub(crate) async fn next(&mut self) -> zbus::Result<Heard> {
+        let ended = || zbus::Error::Failure("the connection to the bus has ended".into());
+        let failed = self.failed;
+        let retry = async move {
+            match failed {
+                Some(Failed::TryAgain) => pause(RETRY).await,
+                Some(Failed::Absent) | None => pending().await,
+            }
+        };
+        let messages = select(self.owners.next(), self.health.next());
+        match select(messages, pin!(retry)).await {
+            Either::Left((Either::Left((message, _)), _)) => Ok(Heard::Owner(message.ok_or_else(ended)??)),
+            Either::Left((Either::Right((message, _)), _)) => Ok(Heard::Health(message.ok_or_else(ended)??)),
+            Either::Right(((), _)) => Ok(Heard::Retry),
+        }
+    }
+
+    pub(crate) async fn handle(&mut self, heard: Heard) {
+        match heard {
+            Heard::Retry => self.failed = None,
+            Heard::Owner(message) => {
+                self.registered = None;
+                self.failed = None;
+                let owner = message.body().deserialize::<(String, String, String)>();
+                if owner.is_ok_and(|(_, _, new)| new.is_empty()) {
+                    self.failed = Some(Failed::Absent);
+                    self.deliver(Command::SourceLost("checkd has left the bus".into())).await;
+                }
+            }
+            Heard::Health(message) => {
+                let Some((_, known)) = &self.registered else { return };
+                match message.body().deserialize::<(u64, Vec<Row>)>() {
+                    Ok((generation, rows)) if generation > *known => {
+                        self.deliver(Command::Answered(answers(rows))).await;
+                    }
+                    Ok(_) => {}
+                    Err(error) => log::warn!("checkd's signal cannot be read: {error}, ignoring"),
+                }
+            }
+        }
+    }
+
+    /// Answers must not be lost: a loop that is behind is waited for.
+    async fn deliver(&self, command: Command) {
+        let mut command = command;
+        while let Err(back) = self.commands.send(command) {
+            command = back;
+            pause(QUEUE_RETRY).await;
+        }
+    }
+}
+
+impl Drop for Checks {
+    /// With the connection goes the only way to hear checkd.
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::SourceLost("the connection to the bus has ended".into()));
+    }
+}
+
+fn is_absent(error: &zbus::Error) -> bool {
+    let zbus::Error::MethodError(name, ..) = error else { return false };
+    ["org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner"]
+        .contains(&name.as_str())
+}
+
+/// Rows that name no address cannot be about a target of ours.
+fn answers(rows: Vec<Row>) -> Vec<Answer> {
+    let answer = |(check, address, state, reason, since): Row| {
+        let target = Target { check, address: address.parse().ok()? };
+        Some(Answer { target, verdict: Verdict::from_word(&state), reason, since })
+    };
+    rows.into_iter().filter_map(answer).collect()
+}

@@ -1,0 +1,149 @@
+//! ipvsd on a private bus: what it shows, how it registers with checkd, and that it lives without either.
+
+mod common;
+
+use common::{Bus, FakeCheckd, Ipvsd, own_network, wait_for};
+use daemon::testing::TempRoot;
+use futures_util::StreamExt as _;
+use nix::sys::signal::Signal;
+use zbus::{MatchRule, MessageStream, connection};
+
+const WEB: &str = "address = \"10.0.10.50:80\"\nscheduler = \"rr\"\ncheck = \"tcp\"\n\
+                   [[server]]\naddress = \"192.168.100.101:80\"\n[[server]]\naddress = \"192.168.100.102:80\"\n";
+
+/// In the rows of `Servers`.
+const STALE: &str = "Str(\"stale\"): Variant(Bool(true))";
+const FRESH: &str = "Str(\"stale\"): Variant(Bool(false))";
+
+fn tcp(addresses: &[&str]) -> Vec<(String, String)> {
+    addresses.iter().map(|address| ("tcp".to_owned(), (*address).to_owned())).collect()
+}
+
+fn root() -> TempRoot {
+    own_network();
+    let root = TempRoot::new();
+    root.write("etc/trivet/ipvs.d/web.toml", WEB);
+    root
+}
+
+#[test]
+fn the_whole_set_is_registered_and_the_answers_are_shown() {
+    let (root, bus) = (root(), Bus::new());
+    let checkd = FakeCheckd::new(&bus);
+    checkd.say("tcp", "192.168.100.101:80", "down");
+    let _ipvsd = Ipvsd::start(&root, &bus);
+    let both = tcp(&["192.168.100.101:80", "192.168.100.102:80"]);
+    wait_for("registration", || (checkd.watched() == [both.clone()]).then_some(()));
+    wait_for("the first answer", || bus.servers("web").contains("said down").then_some(()));
+    checkd.say("tcp", "192.168.100.102:80", "up");
+    wait_for("a changed answer", || bus.servers("web").contains("said up").then_some(()));
+    assert_eq!(bus.of_service("web", "Address"), "OwnedVariant(Str(\"10.0.10.50:80\"))");
+    assert_eq!(checkd.watched().len(), 1, "nothing changed that needs a new registration");
+}
+
+#[test]
+fn a_checkd_that_comes_back_gets_the_whole_set_again_and_meanwhile_answers_are_stale() {
+    let (root, mut bus) = (root(), Bus::new());
+    let mut checkd = FakeCheckd::new(&bus);
+    checkd.say("tcp", "192.168.100.101:80", "up");
+    let _ipvsd = Ipvsd::start(&root, &bus);
+    wait_for("the first answer", || bus.servers("web").contains("said up").then_some(()));
+    checkd.stop();
+    wait_for("staleness", || bus.servers("web").contains(STALE).then_some(()));
+    checkd.start(&bus);
+    wait_for("registration anew", || (checkd.watched().len() == 2).then_some(()));
+    wait_for("fresh answers", || {
+        let servers = bus.servers("web");
+        (servers.contains("said up") && servers.matches(FRESH).count() == 2).then_some(())
+    });
+    // The bus goes and comes: both are back by themselves.
+    checkd.stop();
+    bus.stop();
+    bus.start();
+    checkd.start(&bus);
+    wait_for("registration on the new bus", || (checkd.watched().len() == 3).then_some(()));
+    wait_for("the objects on the new bus", || bus.servers("web").contains("said up").then_some(()));
+}
+
+#[test]
+fn a_daemon_without_a_bus_runs_and_is_there_as_soon_as_there_is_one() {
+    let (root, mut bus) = (root(), Bus::stopped());
+    let ipvsd = Ipvsd::start(&root, &bus);
+    ipvsd.wait_for_log("org.trivet.Ipvs1 is not on the bus");
+    ipvsd.wait_for_log("running: 1 service");
+    bus.start();
+    wait_for("the objects", || bus.of_service("web", "Scheduler").contains("rr").then_some(()));
+    assert!(ipvsd.stop().success());
+}
+
+#[test]
+fn a_reload_is_all_or_nothing_and_registers_the_new_set() {
+    let (root, bus) = (root(), Bus::new());
+    let checkd = FakeCheckd::new(&bus);
+    let ipvsd = Ipvsd::start(&root, &bus);
+    wait_for("registration", || (checkd.watched().len() == 1).then_some(()));
+    root.write("etc/trivet/ipvs.d/bad.toml", "address = \"10.0.10.51:80\"\nlb_algo = \"rr\"\n");
+    ipvsd.signal(Signal::SIGHUP);
+    ipvsd.wait_for_log("not reloaded: the configuration has errors");
+    assert!(ipvsd.log().contains("unknown key 'lb_algo'"), "{}", ipvsd.log());
+    assert!(bus.of_service("bad", "Address").starts_with("error"));
+    let mail = "address = \"10.0.10.51:25\"\ncheck = \"tcp\"\n[[server]]\naddress = \"192.168.100.103:25\"\n";
+    root.write("etc/trivet/ipvs.d/bad.toml", mail);
+    ipvsd.signal(Signal::SIGHUP);
+    wait_for("the new object", || bus.of_service("bad", "Address").contains("10.0.10.51:25").then_some(()));
+    let three = tcp(&["192.168.100.101:80", "192.168.100.102:80", "192.168.100.103:25"]);
+    wait_for("the new set", || (checkd.watched().last() == Some(&three)).then_some(()));
+    std::fs::remove_file(root.path().join("etc/trivet/ipvs.d/bad.toml")).unwrap();
+    ipvsd.signal(Signal::SIGHUP);
+    wait_for("the object's end", || bus.of_service("bad", "Address").starts_with("error").then_some(()));
+}
+
+#[test]
+fn a_change_of_health_is_announced_with_the_new_values() {
+    let (root, bus) = (root(), Bus::new());
+    let checkd = FakeCheckd::new(&bus);
+    let _ipvsd = Ipvsd::start(&root, &bus);
+    wait_for("the object", || bus.servers("web").contains("192.168.100.101:80").then_some(()));
+    let changed = zbus::block_on(async {
+        let connection = connection::Builder::address(bus.address().as_str()).build().await?;
+        let rule = MatchRule::builder()
+            .msg_type(zbus::message::Type::Signal)
+            .interface("org.freedesktop.DBus.Properties")
+            .member("PropertiesChanged")
+            .path("/org/trivet/Ipvs1/service/web")
+            .build()?;
+        let mut signals = MessageStream::for_match_rule(rule, &connection, None).await?;
+        checkd.say("tcp", "192.168.100.101:80", "down");
+        while let Some(message) = signals.next().await {
+            let text = format!("{:?}", message?.body().deserialize::<zbus::OwnedStructure>()?);
+            if text.contains("said down") {
+                return Ok(text);
+            }
+        }
+        Err(zbus::Error::Failure("no signal".into()))
+    });
+    let changed = changed.unwrap();
+    assert!(changed.contains("org.trivet.Ipvs1.Service") && changed.contains("Servers"), "{changed}");
+}
+
+#[test]
+fn introspection_and_the_object_manager_tell_everything() {
+    let (root, bus) = (root(), Bus::new());
+    let _ipvsd = Ipvsd::start(&root, &bus);
+    wait_for("the object", || bus.of_service("web", "Name").contains("web").then_some(()));
+    let introspect = "org.freedesktop.DBus.Introspectable";
+    let text: String = bus.call("/org/trivet/Ipvs1/service/web", introspect, "Introspect").unwrap();
+    for property in ["Address", "Protocol", "Scheduler", "Forward", "Check", "State", "Reason", "Servers"] {
+        assert!(text.contains(&format!("<property name=\"{property}\"")), "{property} is not in:\n{text}");
+    }
+    assert!(!text.contains("write"), "no property is writable:\n{text}");
+    let text: String = bus.call("/org/trivet/Ipvs1", introspect, "Introspect").unwrap();
+    for method in ["Plan", "Resync", "GetManagedObjects"] {
+        assert!(text.contains(&format!("<method name=\"{method}\"")), "{method} is not in:\n{text}");
+    }
+    let (ok, tree) = common::run(
+        "busctl",
+        &[&format!("--address={}", bus.address()), "tree", "--list", "org.trivet.Ipvs1"],
+    );
+    assert!(ok && tree.contains("/org/trivet/Ipvs1/service/web"), "{tree}");
+}

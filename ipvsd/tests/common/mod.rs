@@ -1,0 +1,330 @@
+//! What the tests of the whole daemon share: a private bus, a checkd that says what it is told to, and ipvsd itself
+//! in a network namespace of the test's own.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(clippy::unwrap_used, reason = "as in every test")]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use daemon::event_loop::Clock;
+use daemon::testing::TempRoot;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use zbus::{OwnedVariant, connection, interface};
+
+/// Emulated machines are slow; nothing here waits this long unless it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// Wait until `look` finds something.
+///
+/// # Panics
+/// If it does not within a minute.
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let clock = Clock::new().unwrap();
+    let end = clock.now() + PATIENCE;
+    let (_never, pause) = channel::<()>();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(clock.now() < end, "waited in vain: {what}");
+        let _ = pause.recv_timeout(GLANCE);
+    }
+}
+
+/// Put the calling thread, and the processes that it starts, into a network namespace of its own, with `lo` up.
+/// Without the right to do so there is none to change an IPVS table either.
+pub(crate) fn own_network() -> bool {
+    let own = unshare(CloneFlags::CLONE_NEWNET).is_ok();
+    own && run("ip", &["link", "set", "lo", "up"]).0
+}
+
+/// Run a program; whether it succeeded, and what it printed.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> (bool, String) {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// A bus of its own, with no policy.
+pub(crate) struct Bus {
+    folder: TempRoot,
+    daemon: Option<Child>,
+}
+
+impl Bus {
+    pub(crate) fn new() -> Self {
+        let mut bus = Self::stopped();
+        bus.start();
+        bus
+    }
+
+    /// A bus that is not there yet.
+    pub(crate) fn stopped() -> Self {
+        let folder = TempRoot::new();
+        let config = format!(
+            "<busconfig><type>system</type><listen>{}</listen><auth>EXTERNAL</auth><policy context=\"default\">\
+             <allow send_destination=\"*\" eavesdrop=\"true\"/><allow eavesdrop=\"true\"/><allow own=\"*\"/>\
+             </policy></busconfig>",
+            address_in(folder.path())
+        );
+        folder.write("bus.conf", &config);
+        Self { folder, daemon: None }
+    }
+
+    pub(crate) fn start(&mut self) {
+        let _ = std::fs::remove_file(self.folder.path().join("socket"));
+        let config = self.folder.path().join("bus.conf");
+        let daemon = Command::new("dbus-daemon")
+            .arg("--nofork")
+            .arg(format!("--config-file={}", config.display()))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("dbus-daemon can be run");
+        self.daemon = Some(daemon);
+        let socket = self.folder.path().join("socket");
+        wait_for("the bus", || std::os::unix::net::UnixStream::connect(&socket).ok());
+    }
+
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        address_in(self.folder.path())
+    }
+
+    /// Call a method of ipvsd and return its answer.
+    pub(crate) fn call<T>(&self, path: &str, interface: &str, method: &str) -> zbus::Result<T>
+    where
+        T: serde::de::DeserializeOwned + zbus::Type,
+    {
+        zbus::block_on(async {
+            let connection = connection::Builder::address(self.address().as_str()).build().await?;
+            let name = Some("org.trivet.Ipvs1");
+            let answer = connection.call_method(name, path, Some(interface), method, &()).await?;
+            answer.body().deserialize()
+        })
+    }
+
+    /// A property of ipvsd as text, or why it cannot be had.
+    pub(crate) fn property(&self, path: &str, interface: &str, property: &str) -> String {
+        let result: zbus::Result<OwnedVariant> = zbus::block_on(async {
+            let connection = connection::Builder::address(self.address().as_str()).build().await?;
+            let standard = Some("org.freedesktop.DBus.Properties");
+            let name = Some("org.trivet.Ipvs1");
+            let body = &(interface, property);
+            let answer = connection.call_method(name, path, standard, "Get", body).await?;
+            answer.body().deserialize()
+        });
+        match result {
+            Ok(value) => format!("{value:?}"),
+            Err(error) => format!("error: {error}"),
+        }
+    }
+
+    /// The rows of `Servers` of a service, as text.
+    pub(crate) fn servers(&self, service: &str) -> String {
+        self.property(&format!("/org/trivet/Ipvs1/service/{service}"), "org.trivet.Ipvs1.Service", "Servers")
+    }
+
+    pub(crate) fn of_service(&self, service: &str, property: &str) -> String {
+        self.property(&format!("/org/trivet/Ipvs1/service/{service}"), "org.trivet.Ipvs1.Service", property)
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn address_in(folder: &Path) -> String {
+    format!("unix:path={}", folder.join("socket").display())
+}
+
+type Row = (String, String, String, String, u64);
+
+/// What the fake checkd knows, and what it was asked.
+#[derive(Default)]
+struct Knowledge {
+    states: BTreeMap<(String, String), String>,
+    watched: Vec<Vec<(String, String)>>,
+    generation: u64,
+}
+
+impl Knowledge {
+    fn row(&self, check: &str, address: &str) -> Row {
+        let state = self.states.get(&(check.to_owned(), address.to_owned()));
+        let state = state.cloned().unwrap_or_else(|| "unknown".into());
+        (check.to_owned(), address.to_owned(), state.clone(), format!("said {state}"), 1)
+    }
+}
+
+/// A checkd that says what it is told to say.
+pub(crate) struct FakeCheckd {
+    knowledge: Arc<Mutex<Knowledge>>,
+    changes: Option<Sender<(String, String)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Manager(Arc<Mutex<Knowledge>>);
+
+#[interface(name = "org.trivet.Check1.Manager")]
+impl Manager {
+    #[zbus(out_args("generation", "answers"))]
+    fn watch(&self, targets: Vec<(String, String)>) -> (u64, Vec<Row>) {
+        let mut knowledge = self.0.lock().unwrap();
+        let rows = targets.iter().map(|(check, address)| knowledge.row(check, address)).collect();
+        knowledge.watched.push(targets);
+        (knowledge.generation, rows)
+    }
+}
+
+impl FakeCheckd {
+    pub(crate) fn new(bus: &Bus) -> Self {
+        let mut fake = Self { knowledge: Arc::default(), changes: None, thread: None };
+        fake.start(bus);
+        fake
+    }
+
+    /// Appear on the bus, with what was said before.
+    pub(crate) fn start(&mut self, bus: &Bus) {
+        let (changes, receiver) = channel();
+        let (address, knowledge) = (bus.address(), Arc::clone(&self.knowledge));
+        self.changes = Some(changes);
+        let serve = move || zbus::block_on(serve(address, knowledge, receiver)).expect("the bus is there");
+        self.thread = Some(std::thread::spawn(serve));
+    }
+
+    /// Leave the bus.
+    pub(crate) fn stop(&mut self) {
+        self.changes = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+
+    pub(crate) fn say(&self, check: &str, address: &str, state: &str) {
+        let key = (check.to_owned(), address.to_owned());
+        let mut knowledge = self.knowledge.lock().unwrap();
+        knowledge.states.insert(key.clone(), state.to_owned());
+        knowledge.generation += 1;
+        drop(knowledge);
+        if let Some(changes) = &self.changes {
+            changes.send(key).unwrap();
+        }
+    }
+
+    /// Every set that was registered, in order.
+    pub(crate) fn watched(&self) -> Vec<Vec<(String, String)>> {
+        self.knowledge.lock().unwrap().watched.clone()
+    }
+}
+
+impl Drop for FakeCheckd {
+    fn drop(&mut self) {
+        self.changes = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(
+    address: String,
+    knowledge: Arc<Mutex<Knowledge>>,
+    changes: Receiver<(String, String)>,
+) -> zbus::Result<()> {
+    let connection = connection::Builder::address(address.as_str())
+        .serve_at("/org/trivet/Check1", Manager(Arc::clone(&knowledge)))
+        .name("org.trivet.Check1")
+        .build()
+        .await?;
+    loop {
+        match changes.try_recv() {
+            Ok((check, address)) => {
+                let body = {
+                    let knowledge = knowledge.lock().unwrap();
+                    (knowledge.generation, vec![knowledge.row(&check, &address)])
+                };
+                let interface = "org.trivet.Check1.Manager";
+                let path = "/org/trivet/Check1";
+                connection.emit_signal(None::<&str>, path, interface, "HealthChanged", &body).await?;
+            }
+            Err(std::sync::mpsc::TryRecvError::Empty) => daemon::bus::pause(GLANCE).await,
+            Err(std::sync::mpsc::TryRecvError::Disconnected) => return connection.close().await,
+        }
+    }
+}
+
+/// The daemon, as a process.
+pub(crate) struct Ipvsd {
+    process: Child,
+    log: PathBuf,
+}
+
+impl Ipvsd {
+    pub(crate) fn start(root: &TempRoot, bus: &Bus) -> Self {
+        let log = root.path().join("log");
+        let file = File::options().append(true).create(true).open(&log).unwrap();
+        let process = Command::new(program())
+            .arg("--root")
+            .arg(root.path())
+            .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .expect("ipvsd can be run");
+        Self { process, log }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub(crate) fn wait_for_log(&self, part: &str) {
+        let found = || self.log().contains(part).then_some(());
+        wait_for(&format!("{part:?} in the log:\n{}", self.log()), found);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap());
+        kill(pid, signal).unwrap();
+    }
+
+    /// End it as systemd does; what it ended with.
+    pub(crate) fn stop(mut self) -> std::process::ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Ipvsd {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of ipvsd ---\n{}", self.log());
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Beside this test program, where it was brought elsewhere together with it; else where cargo built it.
+fn program() -> PathBuf {
+    let beside = std::env::current_exe().unwrap().with_file_name("ipvsd");
+    if beside.exists() { beside } else { env!("CARGO_BIN_EXE_ipvsd").into() }
+}
