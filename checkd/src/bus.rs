@@ -122,8 +122,11 @@ impl daemon::bus::Service for Service {
         // Before anybody can call: this must be the first command of this connection.
         send(&self.commands, || Command::NewBus).await;
         let owners = DBusProxy::new(&connection).await?.receive_name_owner_changed().await?;
-        let manager =
-            Manager { model: session.model.clone(), commands: self.commands.clone(), watchers: watchers.clone() };
+        let manager = Manager {
+            model: session.model.clone(),
+            commands: self.commands.clone(),
+            watchers: watchers.clone(),
+        };
         connection.object_server().at(PATH, fdo::ObjectManager).await?;
         connection.object_server().at(PATH, manager).await?;
         let stale = Stale::default();

@@ -29,7 +29,10 @@ const OTHER_KEYS: &[(&str, &str)] = &[
     ("connect_timeout", "keepalived's connect_timeout is timeout = \"3s\" here, for the whole probe"),
     ("status_code", "keepalived's status_code is status = [200, \"300-399\"] here"),
     ("retry", "keepalived's retry = N is fall = N + 1 here: failures in a row until the server is down"),
-    ("nb_get_retry", "keepalived's nb_get_retry = N is fall = N + 1 here: failures in a row until the server is down"),
+    (
+        "nb_get_retry",
+        "keepalived's nb_get_retry = N is fall = N + 1 here: failures in a row until the server is down",
+    ),
     ("delay_before_retry", "keepalived's delay_before_retry is retry_interval = \"1s\" here"),
     ("virtualhost", "keepalived's virtualhost is host = \"www.example.com\" here"),
     ("url", "keepalived's url { path … } is path = \"/\" here"),
@@ -49,7 +52,8 @@ const HTTP_KEYS: &[&str] = &["method", "path", "host", "headers", "status"];
 const TYPES: &[(&str, Type)] = &[("tcp", Type::Tcp), ("http", Type::Http)];
 const OTHER_TYPES: &[(&str, &str)] = &[("TCP_CHECK", "tcp"), ("HTTP_GET", "http"), ("connect", "tcp")];
 /// Kinds of probe that are known but not built yet.
-const LATER_TYPES: &[&str] = &["tls", "https", "ssl", "SSL_GET", "ping", "dns", "udp", "dialog", "smtp", "exec", "unit"];
+const LATER_TYPES: &[&str] =
+    &["tls", "https", "ssl", "SSL_GET", "ping", "dns", "udp", "dialog", "smtp", "exec", "unit"];
 
 #[derive(Clone, Copy)]
 enum Type {

@@ -106,7 +106,9 @@ impl Connection {
             match (&self.socket).write(self.probe.unsent()) {
                 Ok(count) => self.probe.on_sent(count),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Some(Step::Wait(Interest::Write)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return Some(Step::Wait(Interest::Write));
+                }
                 Err(error) => return Some(Step::Done(self.on_error(&error))),
             }
         }

@@ -62,7 +62,12 @@ pub struct Daemon {
 
 impl Daemon {
     /// `signals` must have been opened before any thread was started. `seed` spreads the first probes.
-    pub fn new(root: PathBuf, configuration: Configuration, signals: Signals, seed: u64) -> Result<Self, Error> {
+    pub fn new(
+        root: PathBuf,
+        configuration: Configuration,
+        signals: Signals,
+        seed: u64,
+    ) -> Result<Self, Error> {
         let mut events = EventLoop::new().map_err(Error::while_doing("open the event loop"))?;
         let registry = Registry::new(configuration.checks, seed);
         let (bus, commands) =
@@ -187,7 +192,10 @@ impl Daemon {
         let clock = self.events.clock();
         let details = self.registry.details(check).into_iter();
         details
-            .map(|detail| TargetDetail { next: detail.next.map_or(0, |next| clock.realtime_usec(next)), detail })
+            .map(|detail| TargetDetail {
+                next: detail.next.map_or(0, |next| clock.realtime_usec(next)),
+                detail,
+            })
             .collect()
     }
 

@@ -48,8 +48,10 @@ fn run(root: std::path::PathBuf, configuration: Configuration) -> Result<(), Err
 
 /// Every running probe is an open file: take all that we may have.
 fn raise_file_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        // The unit sets both to the same, and need not allow the call.
+        if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard) } else { Ok(hard) }
+    });
     match raised {
         Ok(limit) => log::debug!("at most {limit} open files"),
         Err(error) => log::warn!("cannot raise the limit of open files: {error}, ignoring"),

@@ -168,7 +168,8 @@ impl Registry {
         caller: &str,
         wanted: &[(String, String)],
     ) -> (u64, Vec<Row>, Vec<Action>) {
-        let keys = wanted.iter().map(|(check, address)| Some((Arc::from(&**check), parse_address(address).ok()?)));
+        let keys =
+            wanted.iter().map(|(check, address)| Some((Arc::from(&**check), parse_address(address).ok()?)));
         let keys: HashSet<Key> = keys.flatten().collect();
         let fresh: Vec<TargetId> = keys.iter().filter_map(|key| self.claim(key)).collect();
         for id in &fresh {
@@ -323,7 +324,8 @@ impl Registry {
     /// What changed since the last call, with the generation that this makes.
     pub fn take_changes(&mut self) -> Option<(u64, Vec<Row>)> {
         let changed = std::mem::take(&mut self.changed);
-        let targets = changed.iter().filter_map(|id| self.targets.get(id)).filter(|target| target.watches > 0);
+        let targets =
+            changed.iter().filter_map(|id| self.targets.get(id)).filter(|target| target.watches > 0);
         let rows: Vec<Row> = targets.map(Target::row).collect();
         if rows.is_empty() {
             return None;
@@ -454,7 +456,9 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
     match text.parse::<SocketAddr>() {
         Ok(address) if address.port() == 0 => Err(format!("'{text}' has port 0, which nothing listens on")),
         Ok(address) => Ok(address),
-        Err(_) => Err(format!("'{text}' is not an address with a port, such as 192.0.2.1:80 or [2001:db8::1]:80")),
+        Err(_) => {
+            Err(format!("'{text}' is not an address with a port, such as 192.0.2.1:80 or [2001:db8::1]:80"))
+        }
     }
 }
 

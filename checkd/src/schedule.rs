@@ -142,7 +142,9 @@ mod tests {
             let delay = schedule.first_delay(&key, 10_000, INTERVAL);
             assert!(delay < Duration::from_secs(1));
             tenths[usize::try_from(delay.as_millis() / 100).unwrap()] += 1;
-            assert!(schedule.first_delay(&key, 10_000, Duration::from_millis(200)) < Duration::from_millis(200));
+            assert!(
+                schedule.first_delay(&key, 10_000, Duration::from_millis(200)) < Duration::from_millis(200)
+            );
         }
         assert!(tenths.iter().all(|count| (850..1_150).contains(count)), "{tenths:?}");
     }
@@ -158,7 +160,9 @@ mod tests {
 
     #[test]
     fn equal_seeds_give_equal_times_and_other_seeds_other_ones() {
-        let delays = |seed| keys(50).map(|key| Schedule::new(seed).first_delay(&key, 5_000, INTERVAL)).collect::<Vec<_>>();
+        let delays = |seed| {
+            keys(50).map(|key| Schedule::new(seed).first_delay(&key, 5_000, INTERVAL)).collect::<Vec<_>>()
+        };
         assert_eq!(delays(1), delays(1));
         assert_ne!(delays(1), delays(2));
     }

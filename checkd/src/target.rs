@@ -145,7 +145,9 @@ impl Judgement {
                 self.note = None;
                 Change::Reason
             }
-            State::Up | State::Down => self.set_note("the check was changed, not probed with it yet".to_owned()),
+            State::Up | State::Down => {
+                self.set_note("the check was changed, not probed with it yet".to_owned())
+            }
         }
     }
 
@@ -236,7 +238,10 @@ mod tests {
         let fail = |text: &str, judgement: &mut Judgement| {
             judgement.on_outcome(two, Outcome::Fail(text.into()), TOOK, WallClock(9))
         };
-        assert_eq!(judgement.on_outcome(two, Outcome::Pass("status 200".into()), TOOK, WallClock(1)), Change::State);
+        assert_eq!(
+            judgement.on_outcome(two, Outcome::Pass("status 200".into()), TOOK, WallClock(1)),
+            Change::State
+        );
         assert_eq!(judgement.reason(), "status 200");
         assert_eq!(fail("status 500", &mut judgement), Change::Reason);
         assert_eq!(judgement.reason(), "status 500 (failure 1 of 2); before: status 200");

@@ -89,7 +89,8 @@ impl Manager {
     /// The caller may have left between its call and our taking it in: then its departure was told before there was
     /// anything to forget.
     async fn forget_if_gone(&self, connection: &Connection, caller: String) -> fdo::Result<()> {
-        let name = BusName::try_from(caller.as_str()).map_err(|error| fdo::Error::Failed(error.to_string()))?;
+        let name =
+            BusName::try_from(caller.as_str()).map_err(|error| fdo::Error::Failed(error.to_string()))?;
         let is_there = DBusProxy::new(connection).await?.name_has_owner(name).await?;
         if !is_there {
             self.watchers.remove(&caller);

@@ -24,7 +24,11 @@ impl News {
 
     pub(super) fn take(&self) -> Option<(u64, Vec<Row>)> {
         let pending = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        if pending.rows.is_empty() { None } else { Some((pending.generation, pending.rows.into_values().collect())) }
+        if pending.rows.is_empty() {
+            None
+        } else {
+            Some((pending.generation, pending.rows.into_values().collect()))
+        }
     }
 }
 

@@ -80,7 +80,9 @@ fn read_headers(table: &Table, report: &mut Report) -> Vec<(String, String)> {
         };
         // RFC 9110 section 5.5: visible ASCII, space and tab.
         match text.chars().find(|c| !(c.is_ascii_graphic() || *c == ' ' || *c == '\t')) {
-            Some(wrong) => drop(report.error(&entry.value.at, format!("the header '{name}' has {wrong:?} in it"))),
+            Some(wrong) => {
+                drop(report.error(&entry.value.at, format!("the header '{name}' has {wrong:?} in it")))
+            }
             None => headers.push((name.clone(), text.clone())),
         }
     }
@@ -106,7 +108,9 @@ fn read_status(value: &Value, report: &mut Report) -> Option<StatusSet> {
     };
     let set = StatusSet::new(ranges?);
     if set.is_none() {
-        report.error(&value.at, "'status' is empty: nothing could ever pass").hint("for example: status = [200]");
+        report
+            .error(&value.at, "'status' is empty: nothing could ever pass")
+            .hint("for example: status = [200]");
     }
     set
 }

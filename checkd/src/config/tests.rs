@@ -12,7 +12,10 @@ fn read(text: &str) -> (String, Option<Arc<Check>>) {
     let mut report = Report::new();
     let configuration = load(root.path(), &mut report);
     let check = configuration.checks.get("web").cloned();
-    (report.to_string().replace(&root.path().display().to_string(), ""), check.filter(|_| !report.has_errors()))
+    (
+        report.to_string().replace(&root.path().display().to_string(), ""),
+        check.filter(|_| !report.has_errors()),
+    )
 }
 
 fn errors(text: &str) -> String {
@@ -78,7 +81,10 @@ fn every_key_is_read() {
 #[test]
 fn all_mistakes_of_all_files_are_told_in_one_run() {
     let root = TempRoot::new();
-    root.write("etc/trivet/check.d/a.toml", "type = \"http\"\npath = \"drupal\"\ninterval = \"1ms\"\nfall = 0\n");
+    root.write(
+        "etc/trivet/check.d/a.toml",
+        "type = \"http\"\npath = \"drupal\"\ninterval = \"1ms\"\nfall = 0\n",
+    );
     root.write("etc/trivet/check.d/b.toml", "type = \"tcp\"\ntimeout = \"fast\"\n");
     root.write("etc/trivet/checkd.toml", "log_level = \"loud\"\n");
     let mut report = Report::new();
@@ -117,7 +123,10 @@ fn a_type_that_is_not_there_is_answered_with_those_that_are() {
     for later in ["ping", "tls", "exec", "dns"] {
         let report = errors(&format!("type = \"{later}\"\n"));
         let expected = format!("checks of type \"{later}\" are not available yet");
-        assert!(report.contains(&expected) && report.contains("\"tcp\" and \"http\" are available"), "{report}");
+        assert!(
+            report.contains(&expected) && report.contains("\"tcp\" and \"http\" are available"),
+            "{report}"
+        );
     }
     assert!(errors("type = \"HTTP_GET\"\n").contains("write \"http\""));
     assert!(errors("type = \"htpp\"\npath = \"/\"\n").contains("did you mean \"http\"?"));

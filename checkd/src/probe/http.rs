@@ -159,14 +159,18 @@ impl Probe {
                 return Some(Outcome::Fail(format!("more than {HEADER_COUNT_LIMIT} headers")));
             }
             Err(error) => {
-                return Some(Outcome::Fail(format!("broken HTTP ({error}): starts with '{}'", quote(&self.head))));
+                return Some(Outcome::Fail(format!(
+                    "broken HTTP ({error}): starts with '{}'",
+                    quote(&self.head)
+                )));
             }
         };
         // 101 is final: nobody asked for an upgrade, so it is a wrong answer.
         if (100..200).contains(&code) && code != 101 {
             self.interim += 1;
-            return (self.interim > INTERIM_LIMIT)
-                .then(|| Outcome::Fail(format!("more than {INTERIM_LIMIT} interim responses, the last {code}")));
+            return (self.interim > INTERIM_LIMIT).then(|| {
+                Outcome::Fail(format!("more than {INTERIM_LIMIT} interim responses, the last {code}"))
+            });
         }
         if self.expected.contains(code) {
             return Some(Outcome::Pass(format!("status {code}")));

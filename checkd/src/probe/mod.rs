@@ -169,7 +169,8 @@ mod tests {
         let probe = Probe::new(&Kind::Tcp, SocketAddr::from(([10, 0, 0, 5], 80)));
         assert_eq!(probe.on_error(Errno::ECONNREFUSED, false), Outcome::Fail("connection refused".into()));
         assert_eq!(probe.on_error(Errno::EHOSTUNREACH, false), Outcome::Fail("no route to host".into()));
-        for errno in [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM, Errno::EADDRNOTAVAIL, Errno::EPERM]
+        for errno in
+            [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM, Errno::EADDRNOTAVAIL, Errno::EPERM]
         {
             assert!(matches!(probe.on_error(errno, false), Outcome::Local(_)), "{errno}");
         }

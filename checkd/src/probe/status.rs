@@ -67,7 +67,9 @@ mod tests {
         let ranges = ["200", "300-399"].map(|text| StatusSet::parse_range(text).unwrap());
         let set = StatusSet::new(ranges.into()).unwrap();
         assert_eq!(set.to_string(), "200, 300-399");
-        for (code, inside) in [(199, false), (200, true), (201, false), (300, true), (399, true), (400, false)] {
+        for (code, inside) in
+            [(199, false), (200, true), (201, false), (300, true), (399, true), (400, false)]
+        {
             assert_eq!(set.contains(code), inside, "{code}");
         }
     }

@@ -76,7 +76,11 @@ fn a_watch_is_answered_for_every_row_in_its_order_and_spelling() {
         [
             ("web", "10.0.0.5:80", "not probed yet"),
             ("nope", "10.0.0.5:80", "no check 'nope' is configured"),
-            ("tcp", "10.0.0.5", "'10.0.0.5' is not an address with a port, such as 192.0.2.1:80 or [2001:db8::1]:80"),
+            (
+                "tcp",
+                "10.0.0.5",
+                "'10.0.0.5' is not an address with a port, such as 192.0.2.1:80 or [2001:db8::1]:80"
+            ),
             ("tcp", "[0:0::1]:80", "not probed yet"),
         ]
     );
@@ -88,7 +92,8 @@ fn a_watch_is_answered_for_every_row_in_its_order_and_spelling() {
 fn a_result_is_published_once_with_a_growing_generation() {
     let mut registry = registry();
     let now = start();
-    let (_, _, _) = registry.on_watch(now, ":1.1", &wanted(&[("tcp", "10.0.0.5:80"), ("tcp", "10.0.0.6:80")]));
+    let (_, _, _) =
+        registry.on_watch(now, ":1.1", &wanted(&[("tcp", "10.0.0.5:80"), ("tcp", "10.0.0.6:80")]));
     let now = now + SECOND;
     let ids = started(&mut registry, now);
     assert_eq!(ids.len(), 2);
@@ -225,7 +230,8 @@ fn a_probe_that_cannot_start_here_keeps_the_state_and_is_tried_again_soon() {
     for _ in 0..5 {
         let now = registry.deadline().unwrap();
         assert_eq!(started(&mut registry, now), [id]);
-        let judged = registry.on_outcome(now, WALL, id, Outcome::Local("too many open files".into())).unwrap();
+        let judged =
+            registry.on_outcome(now, WALL, id, Outcome::Local("too many open files".into())).unwrap();
         assert_eq!(judged.row.state, State::Up);
         assert!(judged.row.reason.contains("too many open files"), "{}", judged.row.reason);
         assert_eq!(registry.deadline(), Some(now + SECOND));
@@ -303,7 +309,9 @@ fn a_probe_now_uses_the_watched_target_and_leaves_no_trace_of_another() {
     assert_eq!((registry.take_changes(), registry.details("tcp").len()), (None, 1));
     assert_eq!(registry.on_outcome(now, WALL, other, fail()), None);
     assert!(registry.on_probe_wanted(now, "nope", "10.0.0.5:80").unwrap_err().contains("no check 'nope'"));
-    assert!(registry.on_probe_wanted(now, "tcp", "web1:80").unwrap_err().contains("'web1:80' is not an address"));
+    assert!(
+        registry.on_probe_wanted(now, "tcp", "web1:80").unwrap_err().contains("'web1:80' is not an address")
+    );
     assert!(registry.on_probe_wanted(now, "tcp", "10.0.0.5:0").is_err());
 }
 
@@ -367,7 +375,8 @@ fn check_invariants(registry: &Registry, probing: &HashSet<TargetId>) {
 fn after_any_sequence_of_events_sets_targets_and_deadlines_agree() {
     let one = NonZeroU32::MIN;
     let quick = Check { thresholds: crate::target::Thresholds { rise: one, fall: one }, ..tcp() };
-    let variants = [checks(&[("a", tcp()), ("b", http("/"))]), checks(&[("a", quick)]), checks(&[("b", http("/x"))])];
+    let variants =
+        [checks(&[("a", tcp()), ("b", http("/"))]), checks(&[("a", quick)]), checks(&[("b", http("/x"))])];
     for seed in 0..30 {
         let mut random = Random(seed);
         let mut registry = Registry::new(variants[0].clone(), seed);
@@ -401,7 +410,8 @@ fn random_event(
     let watcher = format!(":1.{}", random.below(3));
     match random.below(10) {
         0 | 1 => {
-            let mut row = || (["a", "b"][random.below(2)].to_owned(), format!("10.0.0.{}:80", random.below(6)));
+            let mut row =
+                || (["a", "b"][random.below(2)].to_owned(), format!("10.0.0.{}:80", random.below(6)));
             let rows: Vec<_> = (0..random_count(&mut row)).map(|_| row()).collect();
             registry.on_watch(now, &watcher, &rows).2
         }

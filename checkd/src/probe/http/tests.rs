@@ -27,7 +27,8 @@ fn pass(code: u16) -> Option<Outcome> {
 
 #[test]
 fn the_request_is_http_1_1_that_closes_and_names_its_host() {
-    let request = |settings: &Settings, target| String::from_utf8(Probe::new(settings, target).request).unwrap();
+    let request =
+        |settings: &Settings, target| String::from_utf8(Probe::new(settings, target).request).unwrap();
     assert_eq!(
         request(&Settings::default(), target()),
         "GET / HTTP/1.1\r\nHost: 10.0.0.5:8080\r\nConnection: close\r\nUser-Agent: trivet-checkd\r\nAccept: */*\r\n\r\n"
@@ -143,7 +144,9 @@ fn an_early_close_tells_what_had_come() {
 
 #[test]
 fn odd_headers_do_not_take_a_server_down() {
-    for headers in ["Bad Name: x\r\n", "X : y\r\n", "Folded: a\r\n b\r\n", "no colon at all\r\n", "X: \u{e9}\r\n"] {
+    for headers in
+        ["Bad Name: x\r\n", "X : y\r\n", "Folded: a\r\n b\r\n", "no colon at all\r\n", "X: \u{e9}\r\n"]
+    {
         let response = format!("HTTP/1.1 200 OK\r\n{headers}Server: x\r\n\r\n");
         assert_eq!(answer(response.as_bytes()), pass(200), "{headers:?}");
     }
@@ -210,10 +213,17 @@ fn mutated_and_random_answers_never_panic_and_do_not_depend_on_their_portions() 
         // What is not HTTP quotes as much as had come: its text depends on the portions, its verdict does not.
         if whole != portions {
             let fails = |outcome: &Option<Outcome>| matches!(outcome, Some(Outcome::Fail(_)));
-            assert!(fails(&whole) && fails(&portions), "{:?}: {whole:?} {portions:?}", bytes.escape_ascii().to_string());
+            assert!(
+                fails(&whole) && fails(&portions),
+                "{:?}: {whole:?} {portions:?}",
+                bytes.escape_ascii().to_string()
+            );
         }
         let closed = probe.on_closed();
-        assert!(matches!(&closed, Outcome::Fail(reason) if reason.is_ascii() || reason.contains('…')), "{closed:?}");
+        assert!(
+            matches!(&closed, Outcome::Fail(reason) if reason.is_ascii() || reason.contains('…')),
+            "{closed:?}"
+        );
     }
     assert!(passes > 1_000 && failures > 1_000 && open > 1_000, "{passes} {failures} {open}");
 }

@@ -1,0 +1,197 @@
+//! The daemon among others: watchers that come and go, a bus that comes and goes, reloads, the command line.
+
+mod support;
+
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use daemon::testing::TempRoot;
+use nix::sys::signal::Signal;
+use support::servers::{self, GOOD, Server};
+use support::watcher::Watcher;
+use support::{World, now, until};
+
+const QUICK: &str = "type = \"http\"\ninterval = \"100ms\"\ntimeout = \"5s\"\n";
+
+#[test]
+fn a_watcher_that_leaves_the_bus_is_forgotten_and_one_that_comes_back_is_answered_at_once() {
+    let world = World::new();
+    world.check("web", QUICK);
+    let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
+    let server = Server::answering(GOOD);
+    let observer = Watcher::new(&world);
+    let watcher = Watcher::new(&world);
+    watcher.watch(&[("web", &server.address)]);
+    let up = watcher.wait_for("web", &server.address, "up");
+    let watchers = || observer.watchers();
+    until("one watcher", || (watchers() == 1).then_some(()));
+    drop(watcher);
+    until("the watcher is forgotten", || (watchers() == 0).then_some(()));
+    let watcher = Watcher::new(&world);
+    let (_, answers) = watcher.watch(&[("web", &server.address)]);
+    assert_eq!((&answers[0].2, answers[0].4), (&up.2, up.4), "known, and since when");
+    until("one watcher again", || (watchers() == 1).then_some(()));
+}
+
+#[test]
+fn a_watcher_that_takes_a_target_out_of_its_set_ends_its_probes() {
+    let world = World::new();
+    world.check("web", QUICK);
+    let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
+    let (left, kept) = (Server::answering(GOOD), Server::answering(GOOD));
+    let watcher = Watcher::new(&world);
+    watcher.watch(&[("web", &left.address), ("web", &kept.address)]);
+    until("some probes of both", || (left.accepted() > 2 && kept.accepted() > 2).then_some(()));
+    let (_, answers) = watcher.watch(&[("web", &kept.address)]);
+    assert_eq!((answers.len(), answers[0].2.as_str()), (1, "up"));
+    // A probe may have been on its way.
+    let at_most = left.accepted() + 1;
+    let more = kept.accepted() + 10;
+    until("ten more probes of the other", || (kept.accepted() > more).then_some(()));
+    assert!(
+        left.accepted() <= at_most,
+        "{} probes of a server that nobody watches",
+        left.accepted() - at_most
+    );
+}
+
+#[test]
+fn without_a_bus_checkd_goes_on_probing_and_comes_back_with_what_it_knows() {
+    let world = World::new();
+    world.check("web", QUICK);
+    let mut checkd = world.start_checkd();
+    checkd.wait_for_log("org.trivet.Check1 is not on the bus");
+    let bus = world.start_bus();
+    let watcher = Watcher::new(&world);
+    let server = Server::answering(GOOD);
+    watcher.watch(&[("web", &server.address)]);
+    let up = watcher.wait_for("web", &server.address, "up");
+    drop(bus);
+    let before = server.accepted();
+    until("probes without a bus", || (server.accepted() > before + 5).then_some(()));
+    let _bus = world.start_bus();
+    let watcher = Watcher::new(&world);
+    let (_, answers) = watcher.watch(&[("web", &server.address)]);
+    assert_eq!((answers[0].2.as_str(), answers[0].4), ("up", up.4));
+    server.stop();
+    watcher.wait_for("web", &answers[0].1, "down");
+    assert!(checkd.stop().success());
+}
+
+#[test]
+fn a_reload_touches_what_changed_and_nothing_else() {
+    let world = World::new();
+    world.check("still", "type = \"http\"\ninterval = \"1d\"\n");
+    world.check("web", "type = \"http\"\ninterval = \"1d\"\n");
+    let (_bus, checkd) = (world.start_bus(), world.start_checkd());
+    let watcher = Watcher::new(&world);
+    let (still, web) = (Server::answering(GOOD), Server::answering(GOOD));
+    watcher.watch(&[("still", &still.address), ("web", &web.address), ("new", &web.address)]);
+    let still_up = watcher.wait_for("still", &still.address, "up");
+    until("web is probed", || (web.accepted() == 1).then_some(()));
+    world.check("web", "type = \"http\"\ninterval = \"1d\"\nstatus = [404]\n");
+    world.check("new", "type = \"tcp\"\n");
+    checkd.reload();
+    let down = watcher.wait_for("web", &web.address, "down");
+    assert_eq!(down.3, "status 200, expected 404", "the changed check's first result decides");
+    let (_, answers) = watcher.watch(&[("still", &still.address), ("new", &web.address)]);
+    assert_eq!(answers[0], still_up);
+    assert_eq!(still.accepted(), 1, "an unchanged check was probed again");
+    if answers[1].2 != "up" {
+        watcher.wait_for("new", &web.address, "up");
+    }
+}
+
+#[test]
+fn a_reload_of_a_broken_configuration_changes_nothing_and_says_why() {
+    let world = World::new();
+    world.check("web", "type = \"http\"\ninterval = \"1d\"\n");
+    let (_bus, checkd) = (world.start_bus(), world.start_checkd());
+    let watcher = Watcher::new(&world);
+    let server = Server::answering(GOOD);
+    watcher.watch(&[("web", &server.address)]);
+    let up = watcher.wait_for("web", &server.address, "up");
+    world.check("web", "type = \"http\"\nstatus = [404]\n");
+    world.check("broken", "type = \"http\"\ndelay_loop = 6\n");
+    checkd.reload();
+    checkd.wait_for_log("the new configuration is refused, the former one stays in force");
+    checkd.wait_for_log("unknown key 'delay_loop'");
+    let (_, answers) = watcher.watch(&[("web", &server.address)]);
+    assert_eq!((answers[0].clone(), server.accepted()), (up, 1));
+}
+
+#[test]
+fn the_command_line_checks_a_configuration_and_says_what_is_wrong() {
+    let root = TempRoot::new();
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_checkd"));
+        let output = command.arg("--check").arg("--root").arg(root.path()).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    assert_eq!(check(), (Some(0), "configuration OK\n".to_owned(), String::new()));
+    root.write("etc/trivet/check.d/web.toml", "type = \"http\"\nconnect_timeout = 3\npath = \"x\"\n");
+    let (code, stdout, stderr) = check();
+    assert_eq!((code, stdout.as_str()), (Some(78), ""));
+    assert!(stderr.contains("web.toml:2:1: error: unknown key 'connect_timeout'"), "{stderr}");
+    assert!(stderr.contains("web.toml:3:8: error: 'path'") && stderr.contains("2 errors"), "{stderr}");
+    let run = Command::new(env!("CARGO_BIN_EXE_checkd")).arg("--root").arg(root.path()).output().unwrap();
+    assert_eq!(run.status.code(), Some(78), "a daemon with a broken configuration does not start");
+}
+
+#[test]
+fn a_stop_ends_checkd_at_once_whatever_probes_are_under_way() {
+    let world = World::new();
+    world.check("slow", "type = \"http\"\ntimeout = \"5min\"\n");
+    let _bus = world.start_bus();
+    let mut checkd = world.start_checkd();
+    let watcher = Watcher::new(&world);
+    let silent = servers::silent();
+    watcher.watch(&[("slow", &silent.address)]);
+    until("a probe is under way", || (silent.accepted() > 0).then_some(()));
+    assert!(checkd.stop().success());
+}
+
+#[test]
+fn systemd_is_told_that_checkd_is_ready_what_it_knows_and_that_it_reloads() {
+    let world = World::new();
+    world.check("web", QUICK);
+    let (_bus, checkd) = (world.start_bus(), world.start_checkd());
+    world.wait_for_systemd_to_hear("READY=1");
+    world.wait_for_systemd_to_hear("STATUS=nobody watches any target");
+    let watcher = Watcher::new(&world);
+    let (up, down) = (Server::answering(GOOD), Server::answering(""));
+    watcher.watch(&[("web", &up.address), ("web", &down.address)]);
+    world.wait_for_systemd_to_hear("STATUS=2 targets: 1 up, 1 down");
+    checkd.reload();
+    world.wait_for_systemd_to_hear("RELOADING=1");
+    world.wait_for_systemd_to_hear("READY=1");
+}
+
+#[test]
+fn a_checkd_that_was_stopped_in_a_probe_does_not_blame_the_server() {
+    let world = World::new();
+    let text = "type = \"http\"\ninterval = \"100ms\"\ntimeout = \"500ms\"\nfall = 1\n";
+    world.check("web", text);
+    let (_bus, checkd) = (world.start_bus(), world.start_checkd());
+    let watcher = Watcher::new(&world);
+    // The second request gets no answer; it is the one under way when checkd is stopped.
+    let count = AtomicU32::new(0);
+    let server = Server::start(move |stream| match count.fetch_add(1, Ordering::SeqCst) {
+        1 => servers::wait_for_end(stream),
+        _ => servers::answer_once(stream, GOOD),
+    });
+    watcher.watch(&[("web", &server.address)]);
+    watcher.wait_for("web", &server.address, "up");
+    until("the second probe", || (server.accepted() == 2).then_some(()));
+    checkd.signal(Signal::SIGSTOP);
+    let stopped = now();
+    until("two seconds have gone by", || (now() > stopped + Duration::from_secs(2)).then_some(()));
+    checkd.signal(Signal::SIGCONT);
+    let (_, rows) = watcher.next();
+    let (_, _, state, reason, _) = &rows[0];
+    assert_eq!(state, "up", "{reason}");
+    assert!(reason.starts_with("could not probe: checkd itself did not run for"), "{reason}");
+    assert_eq!(watcher.wait_for("web", &server.address, "up").3, "status 200");
+}
