@@ -79,12 +79,11 @@ fn read_headers(table: &Table, report: &mut Report) -> Vec<(String, String)> {
             continue;
         };
         // RFC 9110 section 5.5: visible ASCII, space and tab.
-        match text.chars().find(|c| !(c.is_ascii_graphic() || *c == ' ' || *c == '\t')) {
-            Some(wrong) => {
-                drop(report.error(&entry.value.at, format!("the header '{name}' has {wrong:?} in it")))
-            }
-            None => headers.push((name.clone(), text.clone())),
+        if let Some(wrong) = text.chars().find(|c| !(c.is_ascii_graphic() || *c == ' ' || *c == '\t')) {
+            report.error(&entry.value.at, format!("the header '{name}' has {wrong:?} in it"));
+            continue;
         }
+        headers.push((name.clone(), text.clone()));
     }
     headers
 }
