@@ -1,6 +1,7 @@
 //! The lab in which Trivet is tested on real kernels: hosts, segments, captures, clients, peers, machines. The
 //! scenarios of tests/scenarios and the demo are written with it. ARCHITECTURE.md says which floor is what.
 
+pub mod bus;
 pub mod capture;
 pub mod client;
 pub mod clock;
@@ -8,6 +9,8 @@ pub mod host;
 pub mod ipvs;
 pub mod keepalived;
 pub mod lab;
+pub mod machine;
 pub mod namespace;
 pub mod nat_pair;
+pub mod trivet;
 pub mod web;
