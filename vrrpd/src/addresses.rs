@@ -17,7 +17,7 @@ use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressPro
 use rtnetlink::{AddressMessageBuilder, Handle};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::netlink::ADDRESS_PROTOCOL;
+use crate::interfaces::OUR_TAG;
 use crate::types::VirtualAddress;
 
 /// Stack of the thread, bytes.
@@ -130,7 +130,7 @@ fn message(request: &Request) -> AddressMessage {
         .address(request.address.address, request.address.prefix_len)
         .build();
     message.attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
-    message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(ADDRESS_PROTOCOL)));
+    message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(OUR_TAG)));
     message
 }
 
@@ -174,7 +174,7 @@ pub fn release_all() -> io::Result<Vec<Ipv4Addr>> {
 }
 
 fn is_ours(message: &AddressMessage) -> bool {
-    let tag = AddressAttribute::Protocol(AddressProtocol::Other(ADDRESS_PROTOCOL));
+    let tag = AddressAttribute::Protocol(AddressProtocol::Other(OUR_TAG));
     message.header.family == AddressFamily::Inet && message.attributes.contains(&tag)
 }
 

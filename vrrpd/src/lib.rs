@@ -2,11 +2,16 @@
 //!
 //! A library only so that its own tests can link it.
 
+pub mod addresses;
 pub mod arp;
 pub mod counters;
+pub mod interfaces;
+pub mod monitor;
 pub mod packet;
 pub mod receive;
 pub mod router;
+pub mod socket;
+pub mod table;
 #[cfg(test)]
 mod testing;
 pub mod types;

@@ -1,68 +1,70 @@
-//! The sockets of one interface: raw IP for advertisements, packet for gratuitous ARP.
+//! The sockets of one interface: raw IP protocol 112 for advertisements, a packet socket for gratuitous ARP.
 //!
-//! Non-blocking, and nothing but system calls: what the bytes mean is in `packet.rs` and `arp.rs`.
+//! All virtual routers of an interface share them. Nothing here blocks, and nothing decides.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::io::{self, IoSlice};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, bind, send, socket};
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
+use nix::libc::{in_addr, in_pktinfo};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrLike, bind,
+    recv, send, sendmsg, socket,
+};
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
 use crate::packet::{GROUP, PROTOCOL, TTL};
 
-/// Internetwork control, as routing protocols are marked (RFC 2474, 4.2.2.2).
+/// CS6, network control: what routing protocols use.
 const TOS: u32 = 0xc0;
-/// Bytes that wait for us at the most: some thousand advertisements.
-const RECEIVE_BUFFER: usize = 1 << 20;
+/// The longest advertisement is shorter: 60 bytes of IPv4 header, 8 + 255 * 4 + 8 of VRRP.
+pub const LONGEST_PACKET: usize = 2048;
 
-/// Sends and receives the advertisements of one interface.
 #[derive(Debug)]
 pub struct VrrpSocket {
     socket: Socket,
-    group: SockAddr,
+    interface_index: i32,
 }
 
 impl VrrpSocket {
-    /// Open a socket that hears protocol 112 on this interface only, and sends from `source` with TTL 255
-    /// (RFC 9568, 5.1.1).
-    ///
-    /// # Errors
-    /// Without CAP_NET_RAW, or when the interface or its address has just gone.
-    pub fn open(interface: &str, index: u32, source: Ipv4Addr) -> io::Result<Self> {
-        let protocol = Protocol::from(i32::from(PROTOCOL));
-        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(protocol))?;
-        socket.set_nonblocking(true)?;
+    pub fn open(interface: &str, index: u32) -> io::Result<Self> {
+        let socket =
+            Socket::new(Domain::IPV4, Type::RAW.nonblocking(), Some(Protocol::from(i32::from(PROTOCOL))))?;
+        socket.set_cloexec(true)?;
         socket.bind_device(Some(interface.as_bytes()))?;
-        // Only groups that this socket joined, not those that any process of this machine joined.
+        // Only what was joined here: without this, other programs' groups are delivered as well.
         socket.set_multicast_all_v4(false)?;
+        socket.join_multicast_v4_n(&GROUP, &InterfaceIndexOrAddress::Index(index))?;
         socket.set_multicast_loop_v4(false)?;
         socket.set_multicast_ttl_v4(u32::from(TTL))?;
         socket.set_tos_v4(TOS)?;
-        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-        socket.join_multicast_v4_n(&GROUP, &InterfaceIndexOrAddress::Index(index))?;
-        socket.set_multicast_if_v4(&source)?;
-        Ok(Self { socket, group: SocketAddrV4::new(GROUP, 0).into() })
+        let interface_index = i32::try_from(index).map_err(io::Error::other)?;
+        Ok(Self { socket, interface_index })
     }
 
-    /// Send from another address of the interface from now on.
-    pub fn set_source(&self, source: Ipv4Addr) -> io::Result<()> {
-        self.socket.set_multicast_if_v4(&source)
-    }
-
-    /// Send one VRRP message; the kernel puts the IP header before it.
-    pub fn send(&self, message: &[u8]) -> io::Result<()> {
-        self.socket.send_to(message, &self.group).map(|_length| ())
-    }
-
-    /// The next IP packet, header included, or `None` when none waits. What does not fit is cut off.
-    pub fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
-        match nix::sys::socket::recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+    /// One packet with its IPv4 header; `None` if there is none.
+    pub fn receive<'a>(&self, buffer: &'a mut [u8; LONGEST_PACKET]) -> io::Result<Option<&'a [u8]>> {
+        match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(length) => Ok(Some(&buffer[..length])),
-            Err(nix::errno::Errno::EAGAIN) => Ok(None),
+            Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Send an advertisement from `source`, whatever other addresses the interface has.
+    pub fn send(&self, source: Ipv4Addr, payload: &[u8]) -> io::Result<()> {
+        let spec_dst = in_addr { s_addr: u32::from_ne_bytes(source.octets()) };
+        let info = in_pktinfo {
+            ipi_ifindex: self.interface_index,
+            ipi_spec_dst: spec_dst,
+            ipi_addr: in_addr { s_addr: 0 },
+        };
+        let group = SockaddrIn::from(std::net::SocketAddrV4::new(GROUP, 0));
+        let control = [ControlMessage::Ipv4PacketInfo(&info)];
+        let parts = [IoSlice::new(payload)];
+        sendmsg(self.socket.as_raw_fd(), &parts, &control, MsgFlags::MSG_DONTWAIT, Some(&group))?;
+        Ok(())
     }
 }
 
@@ -72,19 +74,17 @@ impl AsFd for VrrpSocket {
     }
 }
 
-/// Sends whole Ethernet frames on one interface; receives nothing.
+/// Sends whole Ethernet frames, receives nothing.
 #[derive(Debug)]
 pub struct FrameSocket(OwnedFd);
 
 impl FrameSocket {
-    /// # Errors
-    /// Without CAP_NET_RAW, or `NotFound` when the interface has just gone.
     pub fn open(interface: &str) -> io::Result<Self> {
-        // Protocol 0: no frame is ever queued for us.
-        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let fd = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
-        bind(fd.as_raw_fd(), &link_address(interface)?)?;
-        Ok(Self(fd))
+        // Protocol 0: nothing is delivered to us.
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
+        bind(socket.as_raw_fd(), &link_address(interface)?)?;
+        Ok(Self(socket))
     }
 
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
@@ -93,10 +93,12 @@ impl FrameSocket {
     }
 }
 
-/// The interface's sockaddr_ll, with its index and MAC address; its protocol is 0.
+/// The interface's packet address, which can be had without `unsafe` only from getifaddrs(3).
 fn link_address(interface: &str) -> io::Result<LinkAddr> {
     getifaddrs()?
-        .filter(|entry| entry.interface_name == interface)
-        .find_map(|entry| entry.address?.as_link_addr().copied())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {interface}")))
+        .filter(|row| row.interface_name == interface)
+        .filter_map(|row| row.address)
+        .find(|address| address.family() == Some(AddressFamily::Packet))
+        .and_then(|address| address.as_link_addr().copied())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the interface has no link-layer address"))
 }

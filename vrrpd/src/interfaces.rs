@@ -1,0 +1,270 @@
+//! What we know of the machine's network interfaces and their IPv4 addresses, kept from rtnetlink messages.
+//!
+//! Pure: `monitor.rs` reads the messages. It answers what the rest asks: is this interface usable, from which address
+//! do we send, whose is this address.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+
+use crate::arp::MacAddress;
+use crate::router::reason::Fault;
+use crate::types::VirtualAddress;
+
+/// IFA_PROTO of the addresses that we add (linux/if_addr.h, since 5.18): the number of the VRRP protocol.
+pub const OUR_TAG: u8 = 112;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    pub index: u32,
+    pub name: Arc<str>,
+    pub flags: LinkFlags,
+    /// Ethernet only.
+    pub mac: Option<MacAddress>,
+    /// In the kernel's order.
+    pub addresses: Vec<Assigned>,
+}
+
+/// An address on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assigned {
+    pub address: Ipv4Addr,
+    pub prefix_len: u8,
+    /// IFA_PROTO; 0 where nobody said.
+    pub tag: u8,
+    pub secondary: bool,
+}
+
+/// Whether a message told us something new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Some,
+    None,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interfaces(BTreeMap<u32, Interface>);
+
+impl Interfaces {
+    /// Take in a message of an event or a dump.
+    pub fn apply(&mut self, message: &RouteNetlinkMessage) -> Change {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the kernel's message types, not ours")]
+        match message {
+            RouteNetlinkMessage::NewLink(link) => self.new_link(link),
+            RouteNetlinkMessage::DelLink(link) => changed(self.0.remove(&link.header.index).is_some()),
+            RouteNetlinkMessage::NewAddress(address) => self.new_address(address),
+            RouteNetlinkMessage::DelAddress(address) => self.del_address(address),
+            _ => Change::None,
+        }
+    }
+
+    fn new_link(&mut self, link: &LinkMessage) -> Change {
+        let name = link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(Arc::from(name.as_str())),
+            _ => None,
+        });
+        let Some(name) = name else { return Change::None };
+        let mac = link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Address(bytes) => MacAddress::try_from(bytes.as_slice()).ok(),
+            _ => None,
+        });
+        let (index, flags) = (link.header.index, link.header.flags);
+        let addresses = self.0.get(&index).map(|known| known.addresses.clone()).unwrap_or_default();
+        let interface = Interface { index, name, flags, mac, addresses };
+        let former = self.0.insert(index, interface.clone());
+        changed(former != Some(interface))
+    }
+
+    fn new_address(&mut self, message: &AddressMessage) -> Change {
+        let Some(interface) = self.0.get_mut(&message.header.index) else { return Change::None };
+        let Some(assigned) = assigned(message) else { return Change::None };
+        let same = |other: &&mut Assigned| {
+            other.address == assigned.address && other.prefix_len == assigned.prefix_len
+        };
+        match interface.addresses.iter_mut().find(same) {
+            Some(known) if *known == assigned => Change::None,
+            Some(known) => {
+                *known = assigned;
+                Change::Some
+            }
+            None => {
+                interface.addresses.push(assigned);
+                Change::Some
+            }
+        }
+    }
+
+    fn del_address(&mut self, message: &AddressMessage) -> Change {
+        let Some(interface) = self.0.get_mut(&message.header.index) else { return Change::None };
+        let Some(gone) = assigned(message) else { return Change::None };
+        let before = interface.addresses.len();
+        interface
+            .addresses
+            .retain(|known| known.address != gone.address || known.prefix_len != gone.prefix_len);
+        changed(interface.addresses.len() != before)
+    }
+
+    pub fn by_name(&self, name: &str) -> Option<&Interface> {
+        self.0.values().find(|interface| *interface.name == *name)
+    }
+
+    /// How the kernel has this address, if it does.
+    pub fn find(&self, wanted: &VirtualAddress) -> Option<Assigned> {
+        let interface = self.by_name(&wanted.interface)?;
+        let same =
+            |other: &&Assigned| other.address == wanted.address && other.prefix_len == wanted.prefix_len;
+        interface.addresses.iter().find(same).copied()
+    }
+
+    /// Every address with our tag.
+    pub fn tagged(&self) -> impl Iterator<Item = VirtualAddress> + '_ {
+        self.0.values().flat_map(|interface| {
+            let ours = interface.addresses.iter().filter(|assigned| assigned.tag == OUR_TAG);
+            ours.map(|assigned| VirtualAddress {
+                interface: Arc::clone(&interface.name),
+                address: assigned.address,
+                prefix_len: assigned.prefix_len,
+            })
+        })
+    }
+
+    /// Whether an interface can be used at all.
+    pub fn usable(&self, name: &Arc<str>) -> Result<&Interface, Fault> {
+        let Some(interface) = self.by_name(name) else { return Err(Fault::Missing(Arc::clone(name))) };
+        if !interface.flags.contains(LinkFlags::Up) {
+            return Err(Fault::Down(Arc::clone(name)));
+        }
+        // The kernel's summary of carrier and operational state.
+        if !interface.flags.contains(LinkFlags::Running) {
+            return Err(Fault::NoCarrier(Arc::clone(name)));
+        }
+        Ok(interface)
+    }
+
+    /// The interface's primary address: the first that is neither ours nor, unless there is no other, one of
+    /// `virtual_addresses` (which an owner has as its own).
+    pub fn primary(&self, name: &Arc<str>, virtual_addresses: &[VirtualAddress]) -> Result<Ipv4Addr, Fault> {
+        let interface = self.usable(name)?;
+        let own = || interface.addresses.iter().filter(|assigned| assigned.tag != OUR_TAG);
+        let is_virtual =
+            |assigned: &Assigned| virtual_addresses.iter().any(|address| address.address == assigned.address);
+        let first = own()
+            .filter(|assigned| !is_virtual(assigned))
+            .min_by_key(|assigned| assigned.secondary)
+            .or_else(|| own().next());
+        first.map(|assigned| assigned.address).ok_or_else(|| Fault::NoAddress(Arc::clone(name)))
+    }
+}
+
+fn changed(yes: bool) -> Change {
+    if yes { Change::Some } else { Change::None }
+}
+
+/// `None`: not IPv4.
+fn assigned(message: &AddressMessage) -> Option<Assigned> {
+    let mut local = None;
+    let mut address = None;
+    let mut tag = 0;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(IpAddr::V4(value)) => local = Some(*value),
+            AddressAttribute::Address(IpAddr::V4(value)) => address = Some(*value),
+            AddressAttribute::Protocol(value) => tag = u8::from(*value),
+            _ => {}
+        }
+    }
+    // On a point-to-point link IFA_ADDRESS is the peer's.
+    let address = local.or(address)?;
+    let secondary = message.header.flags.contains(AddressHeaderFlags::Secondary);
+    Some(Assigned { address, prefix_len: message.header.prefix_len, tag, secondary })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use netlink_packet_route::AddressFamily;
+    use netlink_packet_route::address::AddressProtocol;
+
+    use super::*;
+
+    pub(crate) fn link(index: u32, name: &str, flags: LinkFlags) -> RouteNetlinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.flags = flags;
+        message.attributes.push(LinkAttribute::IfName(name.into()));
+        message.attributes.push(LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]));
+        RouteNetlinkMessage::NewLink(message)
+    }
+
+    pub(crate) fn address(index: u32, address: [u8; 4], prefix_len: u8, tag: u8) -> AddressMessage {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.index = index;
+        message.header.prefix_len = prefix_len;
+        message.attributes.push(AddressAttribute::Local(IpAddr::from(address)));
+        if tag != 0 {
+            message.attributes.push(AddressAttribute::Protocol(AddressProtocol::from(tag)));
+        }
+        message
+    }
+
+    pub(crate) fn up() -> LinkFlags {
+        LinkFlags::Up | LinkFlags::Running
+    }
+
+    fn virtual_address(last: u8) -> VirtualAddress {
+        VirtualAddress { interface: "eth0".into(), address: [10, 0, 0, last].into(), prefix_len: 24 }
+    }
+
+    #[test]
+    fn an_interface_that_cannot_be_used_is_answered_with_why() {
+        let mut interfaces = Interfaces::default();
+        let name: Arc<str> = "eth0".into();
+        assert_eq!(interfaces.primary(&name, &[]), Err(Fault::Missing(Arc::clone(&name))));
+        interfaces.apply(&link(2, "eth0", LinkFlags::empty()));
+        assert_eq!(interfaces.primary(&name, &[]), Err(Fault::Down(Arc::clone(&name))));
+        interfaces.apply(&link(2, "eth0", LinkFlags::Up));
+        assert_eq!(interfaces.primary(&name, &[]), Err(Fault::NoCarrier(Arc::clone(&name))));
+        interfaces.apply(&link(2, "eth0", up()));
+        assert_eq!(interfaces.primary(&name, &[]), Err(Fault::NoAddress(Arc::clone(&name))));
+        interfaces.apply(&RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 1], 24, 0)));
+        assert_eq!(interfaces.primary(&name, &[]), Ok([10, 0, 0, 1].into()));
+        interfaces.apply(&RouteNetlinkMessage::DelLink(LinkMessage::default()));
+        let RouteNetlinkMessage::NewLink(gone) = link(2, "eth0", up()) else { unreachable!() };
+        assert_eq!(interfaces.apply(&RouteNetlinkMessage::DelLink(gone)), Change::Some);
+        assert_eq!(interfaces.primary(&name, &[]), Err(Fault::Missing(name)));
+    }
+
+    #[test]
+    fn a_virtual_address_is_never_the_source_unless_there_is_no_other() {
+        let mut interfaces = Interfaces::default();
+        let name: Arc<str> = "eth0".into();
+        interfaces.apply(&link(2, "eth0", up()));
+        interfaces.apply(&RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 50], 24, OUR_TAG)));
+        assert!(interfaces.primary(&name, &[]).is_err(), "with our tag");
+        interfaces.apply(&RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 51], 24, 0)));
+        assert_eq!(interfaces.primary(&name, &[virtual_address(51)]), Ok([10, 0, 0, 51].into()), "an owner");
+        interfaces.apply(&RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 1], 24, 0)));
+        assert_eq!(interfaces.primary(&name, &[virtual_address(51)]), Ok([10, 0, 0, 1].into()));
+    }
+
+    #[test]
+    fn addresses_come_go_and_are_found_with_their_tag() {
+        let mut interfaces = Interfaces::default();
+        interfaces.apply(&link(2, "eth0", up()));
+        let message = RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 50], 24, OUR_TAG));
+        assert_eq!(interfaces.apply(&message), Change::Some);
+        assert_eq!(interfaces.apply(&message), Change::None, "the same again");
+        assert_eq!(interfaces.tagged().collect::<Vec<_>>(), [virtual_address(50)]);
+        assert_eq!(interfaces.find(&virtual_address(50)).map(|found| found.tag), Some(OUR_TAG));
+        // A link event does not make us forget addresses.
+        interfaces.apply(&link(2, "eth0", LinkFlags::Up));
+        assert!(interfaces.find(&virtual_address(50)).is_some());
+        let gone = RouteNetlinkMessage::DelAddress(address(2, [10, 0, 0, 50], 24, OUR_TAG));
+        assert_eq!(interfaces.apply(&gone), Change::Some);
+        assert_eq!(interfaces.find(&virtual_address(50)), None);
+    }
+}
