@@ -71,6 +71,8 @@ fn a_daemon_without_a_bus_runs_and_is_there_as_soon_as_there_is_one() {
     let ipvsd = Ipvsd::start(&root, &bus);
     ipvsd.wait_for_log("org.trivet.Ipvs1 is not on the bus");
     ipvsd.wait_for_log("running: 1 service");
+    let said: Vec<String> = (0..2).map(|_| wait_for("notification", || ipvsd.notified())).collect();
+    assert!(said[0].starts_with("STATUS=1 service: 1 ") && said[1] == "READY=1", "{said:?}");
     bus.start();
     wait_for("the objects", || bus.of_service("web", "Scheduler").contains("rr").then_some(()));
     assert!(ipvsd.stop().success());

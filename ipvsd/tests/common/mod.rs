@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -93,7 +94,7 @@ impl Bus {
             .expect("dbus-daemon can be run");
         self.daemon = Some(daemon);
         let socket = self.folder.path().join("socket");
-        wait_for("the bus", || std::os::unix::net::UnixStream::connect(&socket).ok());
+        wait_for("the bus", || UnixStream::connect(&socket).ok());
     }
 
     pub(crate) fn stop(&mut self) {
@@ -275,21 +276,29 @@ async fn serve(
 pub(crate) struct Ipvsd {
     process: Child,
     log: PathBuf,
+    notify: UnixDatagram,
 }
 
 impl Ipvsd {
     pub(crate) fn start(root: &TempRoot, bus: &Bus) -> Self {
         let log = root.path().join("log");
         let file = File::options().append(true).create(true).open(&log).unwrap();
+        // With somebody who listens to it, ipvsd logs to stderr, even on a machine with a journal.
+        let socket = root.path().join("notify");
+        let _ = std::fs::remove_file(&socket);
+        let notify = UnixDatagram::bind(&socket).unwrap();
+        notify.set_nonblocking(true).unwrap();
         let process = Command::new(program())
             .arg("--root")
             .arg(root.path())
             .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
+            .env("NOTIFY_SOCKET", socket)
+            .env_remove("JOURNAL_STREAM")
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()
             .expect("ipvsd can be run");
-        Self { process, log }
+        Self { process, log, notify }
     }
 
     pub(crate) fn log(&self) -> String {
@@ -299,6 +308,13 @@ impl Ipvsd {
     pub(crate) fn wait_for_log(&self, part: &str) {
         let found = || self.log().contains(part).then_some(());
         wait_for(&format!("{part:?} in the log:\n{}", self.log()), found);
+    }
+
+    /// The next thing that systemd would be told, if there is one.
+    pub(crate) fn notified(&self) -> Option<String> {
+        let mut buffer = [0; 4096];
+        let length = self.notify.recv(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned())
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
