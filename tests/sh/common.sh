@@ -29,3 +29,26 @@ quietly() {
 cache_dir() { printf '%s\n' "${TRIVET_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/trivet}"; }
 
 need_root() { [[ $(id -u) == 0 ]] || { echo "$0: needs root: network namespaces, mounts and machines" >&2; exit 1; }; }
+
+# What tests that were killed left behind: their namespaces (trv-PID-…) with every process in them, mounts, directories
+# and control groups. Those of running tests stay.
+sweep() {
+    local name pid groups
+    groups=$(awk '$3 == "cgroup2" {print $2; exit}' /proc/mounts)
+    for name in $(ls /run/netns 2>/dev/null | grep -E '^trv-[0-9]+-' || true); do
+        pid=${name#trv-}; pid=${pid%%-*}
+        [[ ! -e /proc/$pid ]] || continue
+        ip netns pids "$name" | xargs -r kill -9 2>/dev/null || true
+        ip netns del "$name" 2>/dev/null || true
+    done
+    for name in $(ls /run/trivet-lab 2>/dev/null || true); do
+        pid=${name#trv-}; pid=${pid%%-*}
+        [[ ! -e /proc/$pid ]] || continue
+        awk -v under="/run/trivet-lab/$name/" 'index($2, under) == 1 {print $2}' /proc/mounts | xargs -r -n1 umount -l
+        rm -rf "/run/trivet-lab/$name"
+    done
+    for name in $(ls -d "$groups"/trv-* 2>/dev/null || true); do
+        pid=${name##*/trv-}; pid=${pid%%-*}
+        [[ -e /proc/$pid ]] || find "$name" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    done
+}

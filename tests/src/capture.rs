@@ -29,6 +29,8 @@ pub enum Seen {
     Announcement { address: Ipv4Addr, mac: Mac },
     /// An ARP reply to a question.
     Answer { address: Ipv4Addr, mac: Mac },
+    /// The first answer of a TCP server (SYN with ACK): whose frame brought it.
+    Accepted { address: Ipv4Addr, mac: Mac },
 }
 
 /// Records until it is dropped.
@@ -80,7 +82,7 @@ impl Drop for Capture {
     }
 }
 
-fn listen(interface: &str) -> OwnedFd {
+pub(crate) fn listen(interface: &str) -> OwnedFd {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket =
         socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).expect("packet socket");
@@ -114,7 +116,7 @@ fn next(socket: &OwnedFd) -> Option<Vec<u8>> {
 fn decode(frame: &[u8]) -> Option<Seen> {
     match frame.get(12..14)? {
         [0x08, 0x06] => arp(frame.get(14..42)?),
-        [0x08, 0x00] => advert(frame.get(14..)?),
+        [0x08, 0x00] => advert(frame.get(14..)?).or_else(|| accepted(frame)),
         _ => None,
     }
 }
@@ -139,6 +141,16 @@ fn advert(packet: &[u8]) -> Option<Seen> {
     let from = address(packet, 12)?;
     let body = packet.get(usize::from(packet[0] & 0x0f) * 4..)?;
     Some(Seen::Advert { from, version: body.first()? >> 4, vrid: *body.get(1)?, priority: *body.get(2)? })
+}
+
+fn accepted(frame: &[u8]) -> Option<Seen> {
+    const TCP: u8 = 6;
+    const SYN_ACK: u8 = 0x12;
+    let packet = frame.get(14..)?;
+    let segment = packet.get(usize::from(packet[0] & 0x0f) * 4..)?;
+    let opens = *packet.get(9)? == TCP && segment.get(13)? & SYN_ACK == SYN_ACK;
+    let mac: Mac = frame.get(6..12)?.try_into().ok()?;
+    opens.then_some(Seen::Accepted { address: address(packet, 12)?, mac })
 }
 
 fn address(packet: &[u8], at: usize) -> Option<Ipv4Addr> {
