@@ -4,6 +4,7 @@
 //! `file:line:col: error: message`, the source line, a caret and a hint. Nothing here decides what is an error:
 //! `document.rs` and the daemons' `config.rs` do.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -107,9 +108,10 @@ impl fmt::Display for Diagnostic {
         if let Some(location) = location {
             let (number, column) = location.line_and_column();
             let line = location.line();
+            let line = without_secret(line);
             let shown: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
             let margin = " ".repeat(number.to_string().len());
-            let length = underline_length(location, line, column);
+            let length = underline_length(location, &line, column);
             write!(f, "\n {number} | {shown}\n {margin} | {}{}", " ".repeat(column - 1), underline(length))?;
         }
         if let Some(hint) = &self.hint {
@@ -117,6 +119,21 @@ impl fmt::Display for Diagnostic {
         }
         Ok(())
     }
+}
+
+/// The line up to the value of a key that looks like a secret's: `password = …`. A report ends in terminals, journals
+/// and bug trackers. Names of files and credentials are no secrets.
+fn without_secret(line: &str) -> Cow<'_, str> {
+    let lower = line.to_ascii_lowercase();
+    for (equals, _) in lower.match_indices('=') {
+        let key = lower[..equals].trim_end().trim_end_matches(['"', '\'']);
+        let key = key.rsplit([' ', ',', '{', '.', '"', '\'', '\t']).next().unwrap_or_default();
+        let secret = ["pass", "secret", "pwd"].iter().any(|word| key.contains(word));
+        if secret && !key.ends_with("_file") && !key.ends_with("_credential") {
+            return Cow::Owned(format!("{}= …", &line[..equals]));
+        }
+    }
+    Cow::Borrowed(line)
 }
 
 fn underline(length: usize) -> String {
@@ -250,6 +267,20 @@ fn edit_distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_value_of_a_password_is_never_shown() {
+        for (line, shown) in [
+            ("password = 'hunter2'", "password = …"),
+            ("auth_pass=hunter2", "auth_pass= …"),
+            ("a = { type = \"pass\", password = \"hunter2\" }", "a = { type = \"pass\", password = …"),
+            ("\"password\" = 'hunter2'", "\"password\" = …"),
+            ("password_file = '/etc/x'", "password_file = '/etc/x'"),
+            ("type = 'pass'", "type = 'pass'"),
+        ] {
+            assert_eq!(without_secret(line), shown);
+        }
+    }
 
     fn source(text: &str) -> Arc<Source> {
         Arc::new(Source { path: PathBuf::from("/etc/trivet/vrrp.d/gateway.toml"), text: text.into() })
