@@ -4,7 +4,9 @@
 
 pub mod addresses;
 pub mod arp;
+pub mod config;
 pub mod counters;
+pub mod error;
 pub mod interfaces;
 pub mod monitor;
 pub mod packet;

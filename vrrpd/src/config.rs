@@ -1,0 +1,272 @@
+//! `vrrp.d/NAME.toml` -> [`RouterConfig`]; `vrrpd.toml` -> [`Settings`](DaemonSettings). Every mistake of every file
+//! is reported.
+
+mod authentication;
+mod virtual_address;
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemon::diagnostic::{Location, Report};
+use daemon::document::Table;
+use daemon::dropin;
+use daemon::reader::{Located, Reader};
+use log::LevelFilter;
+
+use crate::interfaces::Interfaces;
+use crate::packet::{Authentication, ChecksumForm};
+use crate::router::settings::{Garp, Settings};
+use crate::types::{Centiseconds, Priority, Version, VirtualRouterId};
+
+/// Version 2 counts whole seconds in eight bits, version 3 centiseconds in twelve.
+const INTERVALS_V2: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(255);
+const INTERVALS_V3: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(40_950);
+const GARP_DELAYS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
+const GARP_INTERVALS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(1);
+
+/// What keepalived and habit call things, and what to write here.
+const OTHER_KEYS: &[(&str, &str)] = &[
+    ("advert_int", "keepalived's advert_int is advert_interval = \"1s\" here"),
+    ("vrid", "write virtual_router_id = 1"),
+    ("virtual_ipaddress", "keepalived's virtual_ipaddress is addresses = [\"192.168.1.10/24\"] here"),
+    ("virtual_ipaddress_excluded", "addresses that are not advertised are not available yet"),
+    ("nopreempt", "keepalived's nopreempt is preempt = false here"),
+    ("preempt_delay", "a delay before preemption is not available yet"),
+    ("state", "there is no initial state: the priority decides; leave it out"),
+    ("vrrp_version", "keepalived's vrrp_version is version = 2 (or 3) here"),
+    ("auth_type", "keepalived's auth_type PASS is [authentication] with type = \"pass\" here"),
+    (
+        "auth_pass",
+        "keepalived's auth_pass is [authentication] with type = \"pass\" and password_file = \"…\" here",
+    ),
+    ("password", "it belongs below [authentication]"),
+    ("garp_master_delay", "keepalived's garp_master_delay is delay = \"5s\" below [garp] here"),
+    ("garp_master_repeat", "keepalived's garp_master_repeat is repeat = 5 below [garp] here"),
+    ("garp_master_refresh", "keepalived's garp_master_refresh is refresh = \"60s\" below [garp] here"),
+    ("garp_master_refresh_repeat", "it is refresh_repeat = 1 below [garp] here"),
+    ("garp_interval", "keepalived's garp_interval is interval below [garp] here"),
+    ("v3_checksum_as_v2", "it is checksum = \"rfc\" here, and the default"),
+    ("track_interface", "the interfaces of a router and of its addresses are always tracked; others not yet"),
+    ("track_script", "tracking by script is not available yet"),
+    ("unicast_peer", "unicast is not available yet"),
+    ("use_vmac", "virtual MAC addresses are not available yet"),
+    ("notify", "notify scripts are not available yet"),
+    ("notify_master", "notify scripts are not available yet"),
+];
+
+/// One virtual router, validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouterConfig {
+    pub interface: Arc<str>,
+    pub vrid: VirtualRouterId,
+    pub settings: Settings,
+    /// Version 2 only.
+    pub authentication: Authentication,
+    /// What to send; both forms are received. Version 3 only.
+    pub checksum: ChecksumForm,
+}
+
+/// `vrrpd.toml`: optional, as is each key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DaemonSettings {
+    pub log_level: LevelFilter,
+}
+
+/// Everything that was configured, routers by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    pub routers: BTreeMap<String, RouterConfig>,
+    pub settings: DaemonSettings,
+}
+
+/// Where things stand that may clash with those of another file.
+#[derive(Debug, Default)]
+struct Places {
+    vrids: BTreeMap<(Arc<str>, VirtualRouterId), Location>,
+    addresses: BTreeMap<std::net::Ipv4Addr, Location>,
+}
+
+/// Read everything below `root`. What is returned is only to be used if the report has no errors.
+///
+/// `present`: for `--check`, the machine's interfaces, to warn of those that are missing; `None` when the daemon runs.
+pub fn load(root: &Path, present: Option<&Interfaces>, report: &mut Report) -> Configuration {
+    let mut routers = BTreeMap::new();
+    let mut places = Places::default();
+    for object in dropin::load_directory(root, "vrrp.d", report) {
+        let mut reader = Reader::new(&object.table, report);
+        let router = RouterReader { root, present, places: &mut places, reader: &mut reader }.read();
+        reader.finish(OTHER_KEYS);
+        if let Some(router) = router {
+            routers.insert(object.name, router);
+        }
+    }
+    let settings = dropin::load_file(root, "vrrpd", report);
+    let settings = read_settings(settings.as_ref().map(|object| &object.table), report);
+    Configuration { routers, settings }
+}
+
+fn read_settings(table: Option<&Table>, report: &mut Report) -> DaemonSettings {
+    let levels = [
+        ("error", LevelFilter::Error),
+        ("warning", LevelFilter::Warn),
+        ("info", LevelFilter::Info),
+        ("debug", LevelFilter::Debug),
+    ];
+    let log_level = table.and_then(|table| {
+        let mut reader = Reader::new(table, report);
+        let level = reader.choice("log_level", &levels, &[("warn", "warning"), ("notice", "info")]);
+        reader.finish(&[]);
+        level
+    });
+    DaemonSettings { log_level: log_level.map_or(LevelFilter::Info, |level| level.value) }
+}
+
+/// One file on its way to a [`RouterConfig`].
+struct RouterReader<'a, 'b> {
+    root: &'a Path,
+    present: Option<&'a Interfaces>,
+    places: &'a mut Places,
+    reader: &'a mut Reader<'b>,
+}
+
+impl RouterReader<'_, '_> {
+    /// `None`: something that a router cannot be without is missing or wrong. All keys are read in any case.
+    fn read(mut self) -> Option<RouterConfig> {
+        let interface = self.interface();
+        let vrid = self.vrid(interface.as_ref());
+        let version = self.version();
+        let priority = self.reader.integer::<u8>("priority", 1..=255);
+        let priority = priority.map_or(Priority::DEFAULT, |number| Priority(number.value));
+        let preempt = self.preempt(priority);
+        let advert_interval = self.advert_interval(version);
+        let addresses = virtual_address::read_all(
+            self.reader,
+            interface.as_ref().map(|interface| &interface.value),
+            &mut self.places.addresses,
+            self.present,
+        );
+        let garp = self.garp();
+        let authentication = authentication::read(self.reader, self.root, version, self.present.is_some());
+        let checksum = self.checksum(version);
+        let settings =
+            Settings { version: version?, priority, preempt, advert_interval, addresses: addresses?, garp };
+        Some(RouterConfig { interface: interface?.value, vrid: vrid?, settings, authentication, checksum })
+    }
+
+    fn interface(&mut self) -> Option<Located<Arc<str>>> {
+        let name = self.reader.parse("interface", interface_name);
+        let name = self.reader.require("interface", name, "interface = \"eth0\"")?;
+        warn_if_missing(&name, self.present, self.reader.report());
+        Some(name)
+    }
+
+    /// A VRID belongs to one router on each interface, or two would answer for each other.
+    fn vrid(&mut self, interface: Option<&Located<Arc<str>>>) -> Option<VirtualRouterId> {
+        let number = self.reader.integer::<u8>("virtual_router_id", 1..=255);
+        let number = self.reader.require("virtual_router_id", number, "virtual_router_id = 1")?;
+        let vrid = VirtualRouterId::new(number.value).expect("the range begins with 1");
+        let interface = interface?;
+        let key = (Arc::clone(&interface.value), vrid);
+        if let Some(first) = self.places.vrids.get(&key) {
+            let message = format!("virtual_router_id {vrid} is used twice on {}", interface.value);
+            let hint = format!("the other is at {first}");
+            self.reader.report().error(&number.at, message).hint(hint);
+            return None;
+        }
+        self.places.vrids.insert(key, number.at);
+        Some(vrid)
+    }
+
+    fn version(&mut self) -> Option<Version> {
+        let Some(number) = self.reader.integer::<u8>("version", 2..=3) else {
+            // Missing is version 3; wrong has been reported and must not be taken for 3.
+            return self.reader.value("version").is_none().then_some(Version::V3);
+        };
+        Some(if number.value == 2 { Version::V2 } else { Version::V3 })
+    }
+
+    fn preempt(&mut self, priority: Priority) -> bool {
+        let Some(preempt) = self.reader.boolean("preempt") else { return true };
+        if !preempt.value && priority == Priority::OWNER {
+            let message = "a router of priority 255 always preempts, 'preempt' changes nothing";
+            self.reader.report().warning(&preempt.at, message);
+        }
+        preempt.value
+    }
+
+    fn advert_interval(&mut self, version: Option<Version>) -> Centiseconds {
+        let default = Centiseconds(100);
+        let (range, unit) = match version {
+            Some(Version::V2) => (INTERVALS_V2, Duration::from_secs(1)),
+            Some(Version::V3) | None => (INTERVALS_V3, Duration::from_millis(10)),
+        };
+        let Some(interval) = self.reader.duration("advert_interval", range) else { return default };
+        if interval.value.as_nanos() % unit.as_nanos() != 0 {
+            let (message, hint) = match version {
+                Some(Version::V2) => {
+                    ("'advert_interval' must be whole seconds in version 2", "use version = 3")
+                }
+                Some(Version::V3) | None => ("'advert_interval' must be a multiple of 10ms", "round it"),
+            };
+            self.reader.report().error(&interval.at, message).hint(hint);
+            return default;
+        }
+        let centiseconds = interval.value.as_millis() / 10;
+        Centiseconds(u16::try_from(centiseconds).expect("the range ends below 65536 centiseconds"))
+    }
+
+    fn garp(&mut self) -> Garp {
+        let default = Garp::default();
+        let Some(table) = self.reader.table("garp") else { return default };
+        let mut reader = Reader::new(table, self.reader.report());
+        let repeat = reader.integer::<u8>("repeat", 1..=100);
+        let delay = reader.duration("delay", GARP_DELAYS);
+        let refresh = reader.duration("refresh", GARP_DELAYS);
+        let refresh_repeat = reader.integer::<u8>("refresh_repeat", 1..=100);
+        let interval = reader.duration("interval", GARP_INTERVALS);
+        reader.finish(OTHER_KEYS);
+        Garp {
+            repeat: repeat.map_or(default.repeat, |value| value.value),
+            delay: delay.map_or(default.delay, |value| value.value),
+            refresh: refresh.map_or(default.refresh, |value| value.value),
+            refresh_repeat: refresh_repeat.map_or(default.refresh_repeat, |value| value.value),
+            interval: interval.map_or(default.interval, |value| value.value),
+        }
+    }
+
+    fn checksum(&mut self, version: Option<Version>) -> ChecksumForm {
+        let words = [("rfc", ChecksumForm::MessageOnly), ("keepalived", ChecksumForm::PseudoHeader)];
+        let others = [("frr", "keepalived"), ("rfc9568", "rfc"), ("rfc5798", "keepalived")];
+        let Some(form) = self.reader.choice("checksum", &words, &others) else {
+            return ChecksumForm::default();
+        };
+        if version == Some(Version::V2) {
+            self.reader
+                .report()
+                .warning(&form.at, "version 2 has one checksum only, 'checksum' changes nothing");
+        }
+        form.value
+    }
+}
+
+/// A name that the kernel accepts (dev_valid_name): the end of the sentence "'interface' is …" otherwise.
+fn interface_name(name: &str) -> Result<Arc<str>, String> {
+    let wrong = |c: char| c.is_whitespace() || c == '/' || c == ':';
+    if name.is_empty() || name.len() > 15 || name == "." || name == ".." || name.contains(wrong) {
+        return Err(format!("not the name of a network interface: \"{name}\""));
+    }
+    Ok(Arc::from(name))
+}
+
+fn warn_if_missing(name: &Located<Arc<str>>, present: Option<&Interfaces>, report: &mut Report) {
+    if present.is_some_and(|present| present.by_name(&name.value).is_none()) {
+        let message = format!("interface {} does not exist (yet)", name.value);
+        report.warning(&name.at, message).hint("the router stays in the state Fault until it appears");
+    }
+}
+
+#[cfg(test)]
+mod tests;
