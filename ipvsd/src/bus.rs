@@ -126,7 +126,8 @@ struct Manager {
 
 #[interface(name = "org.trivet.Ipvs1.Manager")]
 impl Manager {
-    /// What would be changed in the kernel now, in order; nothing if it is as it should be.
+    /// What would be changed in the kernel as it was last read, in order; nothing if it is as it should be, since
+    /// what can be changed is changed at once.
     #[zbus(out_args("changes"))]
     async fn plan(&self) -> fdo::Result<Vec<String>> {
         ask(&self.commands, Command::Plan).await?.map_err(fdo::Error::Failed)

@@ -30,7 +30,7 @@ const COMMANDS: usize = 64;
 /// What the bus thread hands to the loop.
 #[derive(Debug)]
 pub enum Command {
-    /// What would be changed in the kernel now; or why that cannot be said.
+    /// What would be changed in the kernel; or why that cannot be said. Anyone may ask: it costs no system call.
     Plan(Reply<Result<Vec<String>, String>>),
     /// Read the kernel and repair it now; answered when it is done.
     Resync(Reply<Result<(), String>>),
@@ -177,8 +177,7 @@ impl Daemon {
                 Command::Answered(answers) => self.dispatch(now, Event::Answered(answers)),
                 Command::SourceLost(reason) => self.dispatch(now, Event::SourceLost(reason)),
                 Command::Plan(reply) => {
-                    let plan = self.kernel.dump().map(|dump| self.director.plan(&dump.table));
-                    let _ = reply.send(plan.map_err(|fault| fault.0));
+                    let _ = reply.send(self.director.plan());
                 }
                 Command::Resync(reply) => {
                     self.dispatch(now, Event::Resync);

@@ -1,5 +1,6 @@
+use super::table::REFUSAL_RETRY;
 use super::*;
-use crate::table::{Forward, Protocol, Server, Service};
+use crate::table::{Entry, Forward, Protocol, Server, Service};
 
 /// A director, a kernel that answers as the real one does, and what was said and done.
 struct Scene {
@@ -474,19 +475,23 @@ fn a_change_that_the_kernel_always_refuses_does_not_make_the_director_spin() {
 }
 
 #[test]
-fn the_plan_is_what_would_be_done_to_a_table() {
-    let mut scene = Scene::new(web()).started();
+fn the_plan_is_what_is_wanted_but_refused_and_empty_when_all_is_well() {
+    let mut scene = Scene::new(web());
+    assert!(scene.director.plan().is_err(), "nothing is known yet");
+    scene.refuse = |change| matches!(change, Change::NewServer { .. }).then_some(Errno::EINVAL);
+    let mut scene = scene.started();
     scene.answer(&[(101, Up), (102, Up)]);
     scene.turn();
-    assert!(scene.director.plan(&scene.table).is_empty());
     assert_eq!(
-        scene.director.plan(&Table::new()),
+        scene.director.plan().unwrap(),
         [
-            "add service tcp 10.0.10.50:80 (rr)",
             "add server 192.168.100.101:80 (nat weight 1) to tcp 10.0.10.50:80",
             "add server 192.168.100.102:80 (nat weight 1) to tcp 10.0.10.50:80",
         ]
     );
+    scene.refuse = |_| None;
+    scene.pass(Duration::from_secs(2));
+    assert_eq!(scene.director.plan().unwrap(), Vec::<String>::new());
 }
 
 #[test]

@@ -1,7 +1,14 @@
 //! The bytes below were captured on an nlmon interface of Linux 6.12, between ipvsadm 1.31 and the kernel, where
 //! the family IPVS had the number 0x22. Ports of the sender (the last header field) are set to 0.
 
+use std::io::Cursor;
+
+use neli::ToBytes as _;
+
+use super::decode::{array, decode_server, decode_service, nested};
+use super::encode::{attr, change_parts, whole_server};
 use super::*;
+use crate::table::{Family, Forward, Protocol};
 
 const FAMILY: u16 = 0x22;
 
