@@ -7,6 +7,7 @@ pub mod client;
 pub mod clock;
 pub mod holding;
 pub mod host;
+pub mod installed;
 pub mod ipvs;
 pub mod keepalived;
 pub mod lab;
