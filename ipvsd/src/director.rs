@@ -306,4 +306,6 @@ impl Director {
 }
 
 #[cfg(test)]
+pub(crate) mod scene;
+#[cfg(test)]
 mod tests;

@@ -224,3 +224,87 @@ fn reason(
         Health::Unchecked | Health::Up | Health::Down => why,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::director::scene::{Scene, key, server_address, service, settings, web};
+    use crate::director::{Event, Fault};
+    use crate::health::Verdict::{Down, Unknown, Up};
+    use crate::table::{Change, Dump};
+
+    fn of(scene: &Scene) -> ServiceStatus {
+        Status::of(&scene.director).services.remove(0)
+    }
+
+    #[test]
+    fn a_service_says_what_it_does_and_why() {
+        let mut scene = Scene::new(web());
+        assert_eq!(
+            (of(&scene).state, of(&scene).reason.as_str()),
+            (State::Pending, "the kernel was not read yet")
+        );
+        scene.event(Event::Started);
+        assert_eq!(of(&scene).state, State::NoServers);
+        assert_eq!(of(&scene).reason, "of 2 servers 0 down, 2 waiting for their check");
+        scene.answer(&[(101, Up), (102, Down)]);
+        scene.turn();
+        assert_eq!(
+            (of(&scene).state, of(&scene).reason.as_str()),
+            (State::Forwarding, "1 of 2 servers in use")
+        );
+        scene.fault = Some(Fault("the kernel has no IPVS: modprobe ip_vs".into()));
+        scene.pass(Duration::from_secs(1));
+        assert_eq!(of(&scene).state, State::Pending);
+        assert_eq!(of(&scene).reason, "the kernel has no IPVS: modprobe ip_vs");
+        let summary = Status::of(&scene.director).summary();
+        assert_eq!(summary, "1 service: 1 pending; the kernel has no IPVS: modprobe ip_vs");
+    }
+
+    #[test]
+    fn a_service_that_the_kernel_refuses_says_so() {
+        let mut scene = Scene::new(settings(&[("web", service(50, &[101]))]));
+        scene.refuse =
+            |change| matches!(change, Change::NewService { .. }).then_some(nix::errno::Errno::ENOENT);
+        let scene = scene.started();
+        assert_eq!(of(&scene).state, State::Failed);
+        assert_eq!(of(&scene).reason, "the kernel has no scheduler 'rr': modprobe ip_vs_rr");
+    }
+
+    #[test]
+    fn a_server_says_what_its_check_said_and_what_follows() {
+        let mut scene = Scene::new(web()).started();
+        scene.answer(&[(101, Down)]);
+        let [first, second] = &of(&scene).servers[..] else { panic!("two servers") };
+        assert_eq!(
+            (first.health, first.reason.as_str(), first.in_table),
+            ("down", "connection refused", false)
+        );
+        assert_eq!(second.reason, "no answer yet; not in use until there is an answer");
+        scene.answer(&[(102, Unknown)]);
+        scene.pass(Duration::from_secs(11));
+        let second = &of(&scene).servers[1];
+        assert_eq!((second.health, second.effective_weight, second.in_table), ("unknown", 1, true));
+        assert_eq!(second.reason, "connection refused; in use until there is an answer");
+        assert!(!second.stale);
+        scene.event(Event::SourceLost("checkd has left the bus".into()));
+        let status = Status::of(&scene.director);
+        assert!(status.services[0].servers.iter().all(|server| server.stale));
+        assert_eq!(status.checkd_fault, "checkd has left the bus");
+    }
+
+    #[test]
+    fn connections_are_those_of_the_last_reading() {
+        let mut scene = Scene::new(web()).started();
+        scene.answer(&[(101, Up)]);
+        scene.turn();
+        let counts = Connections { active: 3, inactive: 4, persistent: 0 };
+        let connections = [((key(50), server_address(101)), counts)].into();
+        let dump = Dump { table: scene.table.clone(), connections };
+        scene.event(Event::Dumped { result: Ok(dump), took: Duration::ZERO });
+        assert_eq!(of(&scene).servers[0].connections, counts);
+        assert_eq!(of(&scene).servers[1].connections, Connections::default());
+    }
+}

@@ -42,6 +42,19 @@ fn the_whole_set_is_registered_and_the_answers_are_shown() {
 }
 
 #[test]
+fn a_change_that_is_older_than_the_answer_is_not_believed() {
+    let (root, bus) = (root(), Bus::new());
+    let checkd = FakeCheckd::new(&bus);
+    checkd.say("tcp", "192.168.100.101:80", "up");
+    let _ipvsd = Ipvsd::start(&root, &bus);
+    wait_for("the first answer", || bus.servers("web").contains("said up").then_some(()));
+    checkd.say_late("tcp", "192.168.100.101:80", "down");
+    checkd.say("tcp", "192.168.100.102:80", "down");
+    wait_for("what came after it", || bus.servers("web").contains("said down").then_some(()));
+    assert!(!bus.servers("web").contains("late") && bus.servers("web").contains("said up"));
+}
+
+#[test]
 fn a_checkd_that_comes_back_gets_the_whole_set_again_and_meanwhile_answers_are_stale() {
     let (root, mut bus) = (root(), Bus::new());
     let mut checkd = FakeCheckd::new(&bus);

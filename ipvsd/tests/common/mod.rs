@@ -178,7 +178,7 @@ impl Knowledge {
 /// A checkd that says what it is told to say.
 pub(crate) struct FakeCheckd {
     knowledge: Arc<Mutex<Knowledge>>,
-    changes: Option<Sender<(String, String)>>,
+    changes: Option<Sender<(u64, Row)>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -220,13 +220,22 @@ impl FakeCheckd {
     }
 
     pub(crate) fn say(&self, check: &str, address: &str, state: &str) {
-        let key = (check.to_owned(), address.to_owned());
         let mut knowledge = self.knowledge.lock().unwrap();
-        knowledge.states.insert(key.clone(), state.to_owned());
+        knowledge.states.insert((check.to_owned(), address.to_owned()), state.to_owned());
         knowledge.generation += 1;
-        drop(knowledge);
+        self.announce(knowledge.generation, knowledge.row(check, address));
+    }
+
+    /// Announce a change that is older than the last answer to `Watch`.
+    pub(crate) fn say_late(&self, check: &str, address: &str, state: &str) {
+        let generation = self.knowledge.lock().unwrap().generation;
+        let row = (check.to_owned(), address.to_owned(), state.to_owned(), format!("said {state} late"), 1);
+        self.announce(generation, row);
+    }
+
+    fn announce(&self, generation: u64, row: Row) {
         if let Some(changes) = &self.changes {
-            changes.send(key).unwrap();
+            changes.send((generation, row)).unwrap();
         }
     }
 
@@ -248,7 +257,7 @@ impl Drop for FakeCheckd {
 async fn serve(
     address: String,
     knowledge: Arc<Mutex<Knowledge>>,
-    changes: Receiver<(String, String)>,
+    changes: Receiver<(u64, Row)>,
 ) -> zbus::Result<()> {
     let connection = connection::Builder::address(address.as_str())
         .serve_at("/org/trivet/Check1", Manager(Arc::clone(&knowledge)))
@@ -257,11 +266,8 @@ async fn serve(
         .await?;
     loop {
         match changes.try_recv() {
-            Ok((check, address)) => {
-                let body = {
-                    let knowledge = knowledge.lock().unwrap();
-                    (knowledge.generation, vec![knowledge.row(&check, &address)])
-                };
+            Ok((generation, row)) => {
+                let body = (generation, vec![row]);
                 let interface = "org.trivet.Check1.Manager";
                 let path = "/org/trivet/Check1";
                 connection.emit_signal(None::<&str>, path, interface, "HealthChanged", &body).await?;
