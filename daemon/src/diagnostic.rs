@@ -128,7 +128,7 @@ fn without_secret(line: &str) -> Cow<'_, str> {
     for (equals, _) in lower.match_indices('=') {
         let key = lower[..equals].trim_end().trim_end_matches(['"', '\'']);
         let key = key.rsplit([' ', ',', '{', '.', '"', '\'', '\t']).next().unwrap_or_default();
-        let secret = ["pass", "secret", "pwd"].iter().any(|word| key.contains(word));
+        let secret = ["pass", "pasw", "secret", "pwd"].iter().any(|word| key.contains(word));
         if secret && !key.ends_with("_file") && !key.ends_with("_credential") {
             return Cow::Owned(format!("{}= …", &line[..equals]));
         }
