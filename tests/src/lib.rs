@@ -5,6 +5,7 @@ pub mod bus;
 pub mod capture;
 pub mod client;
 pub mod clock;
+pub mod director;
 pub mod holding;
 pub mod host;
 pub mod installed;
