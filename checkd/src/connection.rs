@@ -95,6 +95,8 @@ impl Connection {
         // can then connect a socket to itself. That is no server.
         let own = self.socket.local_addr().ok().and_then(|address| address.as_socket());
         if own == Some(self.target) {
+            // Without a wait that would keep the server from its own port.
+            let _ = self.socket.set_linger(Some(Duration::ZERO));
             return Some(Step::Done(self.probe.on_error(Errno::ECONNREFUSED, false)));
         }
         None

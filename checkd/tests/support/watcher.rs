@@ -46,7 +46,10 @@ impl Watcher {
         let address = world.bus_address();
         until("checkd on the bus", || {
             let connect = async {
-                let connection = zbus::connection::Builder::address(address.as_str()).build().await?;
+                let connection = zbus::connection::Builder::address(address.as_str())
+                    .method_timeout(PATIENCE)
+                    .build()
+                    .await?;
                 let manager = ManagerProxy::new(&connection).await?;
                 manager.watchers().await?;
                 Ok::<_, zbus::Error>((connection, manager))
