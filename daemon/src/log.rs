@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 use std::{env, io, process, thread};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -14,6 +15,8 @@ use systemd_journal_logger::JournalLog;
 
 /// Lines that may wait for a slow journal.
 const CAPACITY: usize = 1024;
+/// What a stopping daemon gives a slow journal.
+const FLUSH: Duration = Duration::from_millis(100);
 /// Stack of the writing thread, bytes.
 const STACK: usize = 256 * 1024;
 
@@ -24,8 +27,14 @@ struct Line {
     fields: Vec<(String, String)>,
 }
 
+enum Item {
+    Line(Line),
+    /// Everything before it has been written.
+    Flush(SyncSender<()>),
+}
+
 struct Queue {
-    lines: SyncSender<Line>,
+    lines: SyncSender<Item>,
     lost: &'static AtomicU64,
 }
 
@@ -77,12 +86,19 @@ impl Log for Queue {
             text: record.args().to_string(),
             fields: fields.0,
         };
-        if self.lines.try_send(line).is_err() {
+        if self.lines.try_send(Item::Line(line)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn flush(&self) {}
+    /// Wait until all lines have been written, but not long: for the end of a daemon, so that its last words are
+    /// not lost.
+    fn flush(&self) {
+        let (done, written) = sync_channel(1);
+        if self.lines.try_send(Item::Flush(done)).is_ok() {
+            let _ = written.recv_timeout(FLUSH);
+        }
+    }
 }
 
 struct Fields(Vec<(String, String)>);
@@ -172,8 +188,15 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-fn write_lines(lines: &Receiver<Line>, mut sink: Sink) {
-    for line in lines {
+fn write_lines(lines: &Receiver<Item>, mut sink: Sink) {
+    for item in lines {
+        let line = match item {
+            Item::Line(line) => line,
+            Item::Flush(done) => {
+                let _ = done.try_send(());
+                continue;
+            }
+        };
         let lost = LOST.swap(0, Ordering::Relaxed);
         if lost > 0 {
             let text = format!("{lost} log lines were lost: the log could not be written fast enough");
