@@ -66,10 +66,10 @@ impl Site {
     /// The last answer of a keep between two instants.
     fn last_answer(&self, keep: usize, from: Instant, to: Instant) -> Option<Instant> {
         let mine = self.mac(keep);
-        let answers = self.capture.since(from).into_iter().filter(|(at, seen)| {
+        let mut answers = self.capture.since(from).into_iter().filter(|(at, seen)| {
             *at < to && matches!(seen, Seen::Answer { address: ADDRESS, mac } if *mac == mine)
         });
-        answers.map(|(at, _)| at).last()
+        answers.next_back().map(|(at, _)| at)
     }
 
     fn first_advert(&self, keep: usize, since: Instant) -> Instant {
