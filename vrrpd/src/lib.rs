@@ -4,8 +4,10 @@
 
 pub mod addresses;
 pub mod arp;
+pub mod bus;
 pub mod config;
 pub mod counters;
+pub mod daemon;
 pub mod error;
 pub mod interfaces;
 pub mod monitor;
@@ -13,6 +15,7 @@ pub mod packet;
 pub mod receive;
 pub mod router;
 pub mod socket;
+pub mod status;
 pub mod table;
 #[cfg(test)]
 mod testing;

@@ -208,7 +208,7 @@ impl Router {
         self.source
     }
 
-    /// Who is Active, as far as we know: ourselves, or whom we heard last.
+    /// Who else is Active, as far as we know: whom we heard last. None while we are.
     pub fn active_peer(&self) -> Option<Ipv4Addr> {
         self.active_peer
     }
@@ -293,8 +293,7 @@ impl Router {
                     self.become_backup(now, interval, listening, actions);
                 }
             }
-            State::Backup(_) => {}
-            State::Active(_) => self.active_peer = Some(source),
+            State::Backup(_) | State::Active(_) => {}
         }
     }
 
@@ -464,7 +463,7 @@ impl Router {
         actions.push(Action::SendAdvertisement(self.settings.priority));
         actions.push(Action::InstallAddresses);
         let interval = self.settings.advert_interval.duration();
-        self.active_peer = Some(self.source);
+        self.active_peer = None;
         let active = Active {
             next_advert: now + interval,
             last_advert: now,

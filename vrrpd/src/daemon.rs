@@ -1,0 +1,480 @@
+//! The loop: the only place that sees both events and system calls. It decides nothing; `router.rs` and `table.rs` do.
+//!
+//! A turn: sockets, netlink and bus; then timers, since what has arrived is to be read before a timer is believed;
+//! then addresses; then the log, the bus and, last, the watchdog. Nothing before the log waits for anybody.
+
+mod instance;
+mod journal;
+mod links;
+mod reload;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use daemon::bus::{self, Publisher};
+use daemon::event_loop::{EventLoop, Interest};
+use daemon::notify::Notify;
+use daemon::queue::{Receiver, queue};
+use daemon::signals::{Signal, Signals};
+
+use crate::addresses::{Addresses, Answer};
+use crate::bus::{BusService, Command};
+use crate::config::Configuration;
+use crate::error::Error;
+use crate::interfaces::{Change, Interfaces};
+use crate::monitor::{self, Monitor};
+use crate::packet::{self, Datagram};
+use crate::receive::Discard;
+use crate::router::reason::Fault;
+use crate::router::{Action, Event};
+use crate::socket::LONGEST_PACKET;
+use crate::status::{RouterStatus, Snapshot};
+use crate::table::{AddressTable, Notice};
+use crate::types::{Priority, VirtualAddress};
+use instance::Instance;
+use journal::{Entry, Journal};
+use links::{Links, Use};
+
+/// Commands that may wait for the loop.
+const COMMANDS: usize = 64;
+/// Packets read from one interface per turn: a flood cannot hold up the timers.
+const PACKETS_PER_TURN: usize = 64;
+/// Counters on the bus are at most so old.
+const PUBLISH: Duration = Duration::from_millis(500);
+/// How long a stopping daemon waits for the kernel to take its addresses back. It takes less than a millisecond.
+const STOP: Duration = Duration::from_secs(3);
+
+/// What wakes the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Wake {
+    /// Advertisements on the interface with this index. They come first: one that has arrived beats everything.
+    Vrrp(u32),
+    Monitor,
+    Addresses,
+    Commands,
+    Signals,
+}
+
+#[derive(Debug)]
+pub struct Daemon {
+    root: PathBuf,
+    events: EventLoop<Wake>,
+    signals: Signals,
+    commands: Receiver<Command>,
+    monitor: Monitor,
+    interfaces: Interfaces,
+    links: Links,
+    addresses: Addresses,
+    table: AddressTable,
+    routers: BTreeMap<String, Instance>,
+    discarded: [u64; Discard::COUNT],
+    buffer: Box<[u8; LONGEST_PACKET]>,
+    journal: Journal,
+    publisher: Publisher<Snapshot>,
+    publish_at: Option<Instant>,
+    notify: Notify,
+}
+
+impl Daemon {
+    /// Open everything and start the threads. To be called before any other thread is started.
+    ///
+    /// # Errors
+    /// The machine lacks something that no router can be without.
+    pub fn new(root: PathBuf, configuration: Configuration) -> Result<Self, Error> {
+        let signals = Signals::new().map_err(Error::when("receive signals"))?;
+        daemon::log::start("vrrpd", configuration.settings.log_level)
+            .map_err(Error::when("start the log"))?;
+        let notify = Notify::start().map_err(Error::when("talk to systemd"))?;
+        let events = EventLoop::new().map_err(Error::when("make the event loop"))?;
+        let (sender, commands) = queue(COMMANDS).map_err(Error::when("make the command queue"))?;
+        let monitor = Monitor::open().map_err(Error::when("listen to link and address events"))?;
+        let interfaces = monitor::dump().map_err(Error::when("list network interfaces"))?;
+        let addresses = Addresses::start().map_err(Error::when("start the thread for addresses"))?;
+        let publisher = bus::start(BusService::new(sender), Snapshot::default())
+            .map_err(Error::when("start the bus thread"))?;
+        let mut daemon = Self {
+            root,
+            events,
+            signals,
+            commands,
+            monitor,
+            interfaces,
+            links: Links::default(),
+            addresses,
+            table: AddressTable::default(),
+            routers: BTreeMap::new(),
+            discarded: Default::default(),
+            buffer: Box::new([0; LONGEST_PACKET]),
+            journal: Journal::default(),
+            publisher,
+            publish_at: None,
+            notify,
+        };
+        daemon.register().map_err(Error::when("register with the event loop"))?;
+        let now = daemon.events.clock().now();
+        daemon.apply(now, configuration);
+        Ok(daemon)
+    }
+
+    fn register(&mut self) -> io::Result<()> {
+        let events = &mut self.events;
+        events.register_forever(&self.signals, Interest::Read, Wake::Signals)?;
+        events.register_forever(&self.commands, Interest::Read, Wake::Commands)?;
+        events.register_forever(&self.monitor, Interest::Read, Wake::Monitor)?;
+        events.register_forever(&self.addresses.answers, Interest::Read, Wake::Addresses)
+    }
+
+    /// Run until a signal says stop.
+    ///
+    /// # Errors
+    /// The event loop itself failed.
+    pub fn run(&mut self) -> Result<(), Error> {
+        let now = self.events.clock().now();
+        self.end_turn(now);
+        self.notify.ready();
+        log::info!("running: {}", self.snapshot().summary());
+        let mut ready = Vec::new();
+        loop {
+            let deadline = self.deadline();
+            let now = self.events.wait(deadline, &mut ready).map_err(Error::when("wait for events"))?;
+            ready.sort_unstable_by_key(|(wake, _)| *wake);
+            for (wake, _) in ready.drain(..) {
+                match wake {
+                    Wake::Vrrp(index) => self.receive(now, index),
+                    Wake::Monitor => self.read_monitor(now),
+                    Wake::Addresses => self.read_answers(now),
+                    Wake::Commands => self.obey(now),
+                    Wake::Signals => {
+                        while let Some(signal) = self.signals.next() {
+                            match signal {
+                                Signal::Reload => self.reload(now),
+                                Signal::Stop => return self.stop(now),
+                            }
+                        }
+                    }
+                }
+            }
+            self.fire_timers(now);
+            self.end_turn(now);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let routers = self.routers.values().filter_map(|instance| instance.router.deadline()).min();
+        [routers, self.table.deadline(), self.publish_at, self.notify.deadline()].into_iter().flatten().min()
+    }
+
+    fn fire_timers(&mut self, now: Instant) {
+        let due = |instance: &Instance| instance.router.deadline().is_some_and(|deadline| deadline <= now);
+        let names: Vec<String> =
+            self.routers.iter().filter(|(_, router)| due(router)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.dispatch(now, &name, Event::Timer);
+        }
+    }
+
+    /// Addresses first: they are what clients wait for.
+    fn end_turn(&mut self, now: Instant) {
+        self.settle(now);
+        self.journal.write();
+        self.publish(now);
+        self.notify.kick(now);
+    }
+
+    /// Read what has arrived on an interface.
+    fn receive(&mut self, now: Instant, index: u32) {
+        // Borrowed from us while routers are; nobody else reads into it.
+        let mut buffer = std::mem::replace(&mut self.buffer, Box::new([0; LONGEST_PACKET]));
+        for _ in 0..PACKETS_PER_TURN {
+            let Some((interface, socket)) = self.links.vrrp(index) else { break };
+            let interface = Arc::clone(interface);
+            match socket.receive(&mut buffer) {
+                Ok(Some(packet)) => self.packet(now, &interface, packet),
+                Ok(None) => break,
+                Err(error) => {
+                    // An interface that goes says so here first; the monitor tells the rest.
+                    log::debug!("cannot receive on {interface}: {error}, ignoring");
+                    break;
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    fn packet(&mut self, now: Instant, interface: &Arc<str>, packet: &[u8]) {
+        let Some(datagram) = Datagram::parse(packet) else { return };
+        self.publish_soon(now);
+        let vrid = packet::peek_vrid(datagram.payload);
+        let owner = self.routers.iter_mut().find(|(_, instance)| {
+            Some(instance.config.vrid) == vrid && instance.config.interface == *interface
+        });
+        let Some((name, instance)) = owner else {
+            let number = datagram.payload.get(1).copied().unwrap_or_default();
+            let why = packet::decode(&datagram).err().unwrap_or(Discard::UnknownRouter(number));
+            self.discarded[why.index()] += 1;
+            log::debug!("dropped an advertisement from {} on {interface}: {why}", datagram.source);
+            return;
+        };
+        let decoded = packet::decode(&datagram).and_then(|advertisement| {
+            instance.accept(&advertisement).map(|remarks| (advertisement, remarks))
+        });
+        match decoded {
+            Ok((advertisement, remarks)) => {
+                self.journal.remarks(now, name, instance, datagram.source, &remarks);
+                let name = name.clone();
+                let event = Event::Advertisement {
+                    from: datagram.source,
+                    priority: advertisement.priority,
+                    interval: advertisement.interval,
+                };
+                self.dispatch(now, &name, event);
+            }
+            Err(why) => {
+                instance.counters.discard(why);
+                self.journal.discarded(now, name, instance, datagram.source, why);
+            }
+        }
+    }
+
+    fn read_monitor(&mut self, now: Instant) {
+        match self.monitor.read(&mut self.interfaces) {
+            Ok(Change::Some) => self.interfaces_changed(now),
+            Ok(Change::None) => {}
+            Err(error) => log::error!("cannot read link and address events: {error}, ignoring"),
+        }
+    }
+
+    /// Open and close sockets, and tell every router whether it can take part.
+    fn interfaces_changed(&mut self, now: Instant) {
+        let mut needed: BTreeMap<Arc<str>, Use> = BTreeMap::new();
+        for instance in self.routers.values() {
+            needed.entry(Arc::clone(&instance.config.interface)).or_default().advertisements = true;
+            for address in &instance.config.settings.addresses {
+                needed.entry(Arc::clone(&address.interface)).or_default().addresses = true;
+            }
+        }
+        self.links.update(&mut self.events, &self.interfaces, &needed);
+        let verdicts: Vec<(String, Event)> = self
+            .routers
+            .iter()
+            .map(|(name, instance)| {
+                let event = self.usable(instance).map_or_else(Event::Fault, |source| Event::Ready { source });
+                (name.clone(), event)
+            })
+            .collect();
+        for (name, event) in verdicts {
+            self.dispatch(now, &name, event);
+        }
+    }
+
+    /// From which address a router sends, or why it cannot take part. Like keepalived, a router is as good as the
+    /// worst of its interfaces, those of its addresses among them: an Active router that cannot be reached is none.
+    fn usable(&self, instance: &Instance) -> Result<std::net::Ipv4Addr, Fault> {
+        let config = &instance.config;
+        let addresses = &config.settings.addresses;
+        let source = self.interfaces.primary(&config.interface, addresses)?;
+        for name in
+            std::iter::once(&config.interface).chain(addresses.iter().map(|address| &address.interface))
+        {
+            self.interfaces.usable(name)?;
+            if let Some(error) = self.links.error(name) {
+                return Err(Fault::Socket(Arc::clone(name), error.clone()));
+            }
+        }
+        Ok(source)
+    }
+
+    fn read_answers(&mut self, now: Instant) {
+        let answers: Vec<Answer> = self.addresses.answers.drain().collect();
+        // The kernel told its listeners before it answered: what it said is waiting.
+        self.read_monitor(now);
+        for answer in answers {
+            if let Some(notice) = self.table.answered(now, answer) {
+                self.notice(now, notice);
+            }
+        }
+    }
+
+    /// Give a router an event, and do what it says, in its order.
+    fn dispatch(&mut self, now: Instant, name: &str, event: Event) {
+        let Some(instance) = self.routers.get_mut(name) else { return };
+        for action in instance.router.on_event(now, event) {
+            match action {
+                Action::SendAdvertisement(priority) => {
+                    send(now, name, instance, &self.links, &mut self.journal, priority);
+                }
+                Action::InstallAddresses => {
+                    for address in &instance.config.settings.addresses {
+                        self.table.want(address.clone());
+                    }
+                }
+                Action::RemoveAddresses => {
+                    for address in &instance.config.settings.addresses {
+                        self.table.unwant(address);
+                    }
+                }
+                Action::Announce(address) => {
+                    announce(now, name, instance, &self.links, &mut self.journal, &address)
+                }
+                Action::Transition { from } => {
+                    instance.since_usec = self.events.clock().realtime_usec(now);
+                    instance.counters.became_active += u64::from(instance.router.is_active());
+                    self.journal.transition(name, from, instance);
+                    self.publish_at = Some(now);
+                }
+                Action::Report(report) => self.journal.report(now, name, instance, report),
+            }
+        }
+    }
+
+    /// Have the kernel's addresses as they should be, and tell the routers what came of it.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            let (requests, notices) = self.table.plan(now, &self.interfaces);
+            if !requests.is_empty()
+                && let Err(error) = self.addresses.request(requests)
+            {
+                self.journal.push(Entry::error(format!("cannot change addresses: {error}")));
+            }
+            if notices.is_empty() {
+                return;
+            }
+            for notice in notices {
+                self.notice(now, notice);
+            }
+        }
+    }
+
+    fn notice(&mut self, now: Instant, notice: Notice) {
+        let (address, event) = match &notice {
+            Notice::Installed(address) => (address, Some(Event::Installed(address.clone()))),
+            Notice::Lost(address) => (address, Some(Event::Lost(address.clone()))),
+            Notice::Foreign(address) | Notice::LeftBehind(address) => (address, None),
+            Notice::Failed(request, _) => (&request.address, None),
+        };
+        let name = self.holder(address);
+        if let Some(name) = &name
+            && let Some(instance) = self.routers.get_mut(name)
+        {
+            instance.counters.addresses_restored += u64::from(matches!(notice, Notice::Lost(_)));
+            self.journal.address(now, name, instance, &notice);
+        } else {
+            self.journal.stray_address(&notice);
+        }
+        if let (Some(name), Some(event)) = (name, event) {
+            self.dispatch(now, &name, event);
+        }
+    }
+
+    /// Whose address it is.
+    fn holder(&self, address: &VirtualAddress) -> Option<String> {
+        let has = |instance: &Instance| instance.config.settings.addresses.contains(address);
+        self.routers.iter().find(|(_, instance)| has(instance)).map(|(name, _)| name.clone())
+    }
+
+    fn obey(&mut self, now: Instant) {
+        let commands: Vec<Command> = self.commands.drain().collect();
+        for command in commands {
+            match command {
+                Command::Announce(name, reply) => {
+                    let active = self.routers.get(&name).map(|instance| instance.router.is_active());
+                    let answer = match active {
+                        Some(true) => {
+                            self.dispatch(now, &name, Event::Announce);
+                            Ok(())
+                        }
+                        Some(false) => {
+                            Err(format!("router '{name}' is not Active: it has nothing to announce"))
+                        }
+                        None => Err(format!("there is no router '{name}' any more")),
+                    };
+                    // A caller that does not wait any more is no concern of ours.
+                    let _ = reply.send(answer);
+                }
+            }
+        }
+    }
+
+    /// Say so to the others, take the addresses back, and be gone.
+    fn stop(&mut self, now: Instant) -> Result<(), Error> {
+        self.notify.stopping();
+        let names: Vec<String> = self.routers.keys().cloned().collect();
+        for name in &names {
+            self.dispatch(now, name, Event::Shutdown);
+        }
+        self.settle(now);
+        let deadline = now + STOP;
+        let mut ready = Vec::new();
+        let mut now = now;
+        while !self.table.is_settled() && now < deadline {
+            now = self.events.wait(Some(deadline), &mut ready).map_err(Error::when("wait for events"))?;
+            self.read_answers(now);
+            self.settle(now);
+        }
+        if !self.table.is_settled() {
+            self.journal.push(Entry::error("the kernel did not take back all addresses in time".into()));
+        }
+        self.journal.write();
+        log::info!("stopped");
+        log::logger().flush();
+        Ok(())
+    }
+
+    fn publish_soon(&mut self, now: Instant) {
+        self.publish_at.get_or_insert(now + PUBLISH);
+    }
+
+    fn publish(&mut self, now: Instant) {
+        if self.publish_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.publish_at = None;
+        let snapshot = self.snapshot();
+        self.notify.status(&snapshot.summary());
+        self.publisher.publish(snapshot);
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let routers = self.routers.iter().map(|(name, instance)| {
+            let Instance { config, router, counters, since_usec, .. } = instance;
+            RouterStatus::new(name, *since_usec, config, router, counters)
+        });
+        Snapshot { routers: routers.collect(), discarded: self.discarded }
+    }
+}
+
+fn send(
+    now: Instant,
+    name: &str,
+    instance: &mut Instance,
+    links: &Links,
+    journal: &mut Journal,
+    priority: Priority,
+) {
+    let source = instance.router.source();
+    let message = instance.advertisement(priority, source);
+    match links.send(&instance.config.interface, source, &message) {
+        Ok(()) => {
+            instance.counters.advertisements_sent += 1;
+            instance.counters.priority_zero_sent += u64::from(priority == Priority::RELEASE);
+        }
+        Err(error) => journal.send_failed(now, name, instance, "an advertisement", &error),
+    }
+}
+
+fn announce(
+    now: Instant,
+    name: &str,
+    instance: &mut Instance,
+    links: &Links,
+    journal: &mut Journal,
+    address: &VirtualAddress,
+) {
+    match links.announce(&address.interface, address.address) {
+        Ok(()) => instance.counters.gratuitous_arps_sent += 1,
+        Err(error) => journal.send_failed(now, name, instance, "a gratuitous ARP", &error),
+    }
+}

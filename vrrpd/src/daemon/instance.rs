@@ -1,0 +1,132 @@
+//! One virtual router as the daemon keeps it: configuration, state machine, counters, and what was said about it.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use crate::config::RouterConfig;
+use crate::counters::Counters;
+use crate::packet::{Advertisement, Body, ChecksumForm};
+use crate::receive::{Discard, Expected, same_addresses};
+use crate::router::Router;
+use crate::types::Priority;
+
+/// The same thing is said again after this, if it still happens.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// Says when something that may happen at any rate is to be logged.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Limit {
+    next: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Limit {
+    /// `Some`: log it, and how many times it happened since the last time without a word.
+    pub(super) fn hit(&mut self, now: Instant) -> Option<u64> {
+        if self.next.is_some_and(|next| now < next) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.next = Some(now + SAY_AGAIN);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+/// ` (and 3 more since the last message)`
+pub(super) fn more(unsaid: u64) -> String {
+    if unsaid == 0 { String::new() } else { format!(" (and {unsaid} more since the last message)") }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    pub(super) discards: [Limit; Discard::COUNT],
+    pub(super) addresses: Limit,
+    pub(super) checksum: Limit,
+    pub(super) conflict: Limit,
+    pub(super) own_address: Limit,
+    pub(super) second_owner: Limit,
+    pub(super) send: Limit,
+    pub(super) address_failed: Limit,
+}
+
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) config: RouterConfig,
+    pub(super) router: Router,
+    pub(super) counters: Counters,
+    pub(super) limits: Limits,
+    /// When the state was entered, microseconds of CLOCK_REALTIME.
+    pub(super) since_usec: u64,
+}
+
+impl Instance {
+    pub(super) fn new(now: Instant, since_usec: u64, config: RouterConfig) -> Self {
+        let router = Router::new(now, config.settings.clone());
+        Self { config, router, counters: Counters::default(), limits: Limits::default(), since_usec }
+    }
+
+    /// Check an advertisement against the configuration, and count it. `Err` is to be counted as well.
+    pub(super) fn accept(&mut self, advertisement: &Advertisement) -> Result<Vec<Remark>, Discard> {
+        let settings = &self.config.settings;
+        let expected = Expected {
+            version: settings.version,
+            interval: settings.advert_interval,
+            authentication: self.config.authentication,
+        };
+        expected.check(advertisement)?;
+        let counters = &mut self.counters;
+        counters.advertisements_received += 1;
+        counters.priority_zero_received += u64::from(advertisement.priority == Priority::RELEASE);
+        let mut remarks = Vec::new();
+        if advertisement.body == Body::V3(ChecksumForm::PseudoHeader) {
+            counters.checksum_with_pseudo_header += 1;
+            if self.config.checksum == ChecksumForm::MessageOnly {
+                remarks.push(Remark::Checksum);
+            }
+        }
+        let ours = settings.addresses.iter().map(|address| address.address);
+        if !same_addresses(ours, &advertisement.addresses) {
+            counters.address_list_mismatch += 1;
+            remarks.push(Remark::Addresses);
+        }
+        Ok(remarks)
+    }
+
+    /// What we send, in bytes.
+    pub(super) fn advertisement(&self, priority: Priority, source: Ipv4Addr) -> Vec<u8> {
+        let settings = &self.config.settings;
+        let body = match settings.version {
+            crate::types::Version::V2 => Body::V2(self.config.authentication),
+            crate::types::Version::V3 => Body::V3(self.config.checksum),
+        };
+        let addresses = settings.addresses.iter().map(|address| address.address).collect();
+        let interval = settings.advert_interval;
+        Advertisement { vrid: self.config.vrid, priority, interval, addresses, body }.encode(source)
+    }
+}
+
+/// About an advertisement that is believed all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remark {
+    /// Its checksum has a pseudo-header, ours has none: the peer may not understand us.
+    Checksum,
+    Addresses,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_often_is_said_once_and_counted() {
+        #[expect(clippy::disallowed_methods, reason = "a test's clock has to start somewhere")]
+        let start = Instant::now();
+        let mut limit = Limit::default();
+        assert_eq!(limit.hit(start), Some(0));
+        for second in 1..60 {
+            assert_eq!(limit.hit(start + Duration::from_secs(second)), None);
+        }
+        assert_eq!(limit.hit(start + SAY_AGAIN), Some(59));
+        assert_eq!(more(59), " (and 59 more since the last message)");
+    }
+}

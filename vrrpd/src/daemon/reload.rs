@@ -1,0 +1,92 @@
+//! Reload as a transaction: all or nothing, and only the difference. An unchanged router is not touched.
+
+use std::time::Instant;
+
+use daemon::diagnostic::{Report, Severity};
+
+use super::Daemon;
+use super::instance::Instance;
+use crate::config::{self, Configuration, RouterConfig};
+use crate::router::Event;
+
+impl Daemon {
+    pub(super) fn reload(&mut self, now: Instant) {
+        self.notify.reloading();
+        let mut report = Report::new();
+        let configuration = config::load(&self.root, None, &mut report);
+        for diagnostic in report.diagnostics() {
+            let level = match diagnostic.severity {
+                Severity::Error => log::Level::Error,
+                Severity::Warning => log::Level::Warn,
+            };
+            log::log!(level, "{diagnostic}");
+        }
+        if report.has_errors() {
+            log::error!("not reloaded: the configuration has errors; the former one stays in force");
+        } else {
+            daemon::log::set_level(configuration.settings.log_level);
+            self.apply(now, configuration);
+            log::info!("reloaded");
+        }
+        self.notify.ready();
+    }
+
+    /// Make the routers those of `configuration`. Also the start: then all are new.
+    pub(super) fn apply(&mut self, now: Instant, mut configuration: Configuration) {
+        self.remove_others(now, &configuration);
+        self.give_up_addresses(&configuration);
+        let since = self.events.clock().realtime_usec(now);
+        let mut changed = Vec::new();
+        for (name, instance) in &mut self.routers {
+            let Some(new) = configuration.routers.remove(name) else { continue };
+            if new == instance.config {
+                continue;
+            }
+            let settings = new.settings.clone();
+            instance.config = new;
+            changed.push((name.clone(), settings));
+        }
+        for (name, settings) in changed {
+            self.dispatch(now, &name, Event::Reconfigure(settings));
+        }
+        for (name, config) in configuration.routers {
+            self.routers.insert(name, Instance::new(now, since, config));
+        }
+        self.interfaces_changed(now);
+        self.publish_at = Some(now);
+    }
+
+    /// Routers that are no longer configured, or that are another router now, end with a word to the others.
+    fn remove_others(&mut self, now: Instant, configuration: &Configuration) {
+        let stays = |name: &String, instance: &Instance| {
+            configuration.routers.get(name).is_some_and(|new| same_router(new, &instance.config))
+        };
+        let names: Vec<String> = self
+            .routers
+            .iter()
+            .filter(|(name, instance)| !stays(name, instance))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in names {
+            self.dispatch(now, &name, Event::Shutdown);
+            self.routers.remove(&name);
+        }
+    }
+
+    /// Before anything is wanted anew: an address may move from one router to another.
+    fn give_up_addresses(&mut self, configuration: &Configuration) {
+        for (name, instance) in &self.routers {
+            let Some(new) = configuration.routers.get(name) else { continue };
+            let kept = &new.settings.addresses;
+            for address in instance.config.settings.addresses.iter().filter(|address| !kept.contains(address))
+            {
+                self.table.unwant(address);
+            }
+        }
+    }
+}
+
+/// Whether a changed file still means the same router of the same group.
+fn same_router(a: &RouterConfig, b: &RouterConfig) -> bool {
+    (&a.interface, a.vrid, a.settings.version) == (&b.interface, b.vrid, b.settings.version)
+}
