@@ -293,7 +293,7 @@ impl Daemon {
         self.read_monitor(now);
         for answer in answers {
             if let Some(notice) = self.table.answered(now, answer) {
-                self.notice(now, notice);
+                self.notice(now, &notice);
             }
         }
     }
@@ -317,7 +317,7 @@ impl Daemon {
                     }
                 }
                 Action::Announce(address) => {
-                    announce(now, name, instance, &self.links, &mut self.journal, &address)
+                    announce(now, name, instance, &self.links, &mut self.journal, &address);
                 }
                 Action::Transition { from } => {
                     instance.since_usec = self.events.clock().realtime_usec(now);
@@ -325,7 +325,7 @@ impl Daemon {
                     self.journal.transition(name, from, instance);
                     self.publish_at = Some(now);
                 }
-                Action::Report(report) => self.journal.report(now, name, instance, report),
+                Action::Report(report) => self.journal.report(now, name, instance, &report),
             }
         }
     }
@@ -343,13 +343,13 @@ impl Daemon {
                 return;
             }
             for notice in notices {
-                self.notice(now, notice);
+                self.notice(now, &notice);
             }
         }
     }
 
-    fn notice(&mut self, now: Instant, notice: Notice) {
-        let (address, event) = match &notice {
+    fn notice(&mut self, now: Instant, notice: &Notice) {
+        let (address, event) = match notice {
             Notice::Installed(address) => (address, Some(Event::Installed(address.clone()))),
             Notice::Lost(address) => (address, Some(Event::Lost(address.clone()))),
             Notice::Foreign(address) | Notice::LeftBehind(address) => (address, None),
@@ -360,9 +360,9 @@ impl Daemon {
             && let Some(instance) = self.routers.get_mut(name)
         {
             instance.counters.addresses_restored += u64::from(matches!(notice, Notice::Lost(_)));
-            self.journal.address(now, name, instance, &notice);
+            self.journal.address(now, name, instance, notice);
         } else {
-            self.journal.stray_address(&notice);
+            self.journal.stray_address(notice);
         }
         if let (Some(name), Some(event)) = (name, event) {
             self.dispatch(now, &name, event);

@@ -63,14 +63,14 @@ impl Interfaces {
     }
 
     fn new_link(&mut self, link: &LinkMessage) -> Change {
-        let name = link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(Arc::from(name.as_str())),
-            _ => None,
+        let name = link.attributes.iter().find_map(|attribute| {
+            let LinkAttribute::IfName(name) = attribute else { return None };
+            Some(Arc::from(name.as_str()))
         });
         let Some(name) = name else { return Change::None };
-        let mac = link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Address(bytes) => MacAddress::try_from(bytes.as_slice()).ok(),
-            _ => None,
+        let mac = link.attributes.iter().find_map(|attribute| {
+            let LinkAttribute::Address(bytes) = attribute else { return None };
+            MacAddress::try_from(bytes.as_slice()).ok()
         });
         let (index, flags) = (link.header.index, link.header.flags);
         let addresses = self.0.get(&index).map(|known| known.addresses.clone()).unwrap_or_default();
@@ -170,6 +170,7 @@ fn assigned(message: &AddressMessage) -> Option<Assigned> {
     let mut address = None;
     let mut tag = 0;
     for attribute in &message.attributes {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the kernel's attributes, not ours")]
         match attribute {
             AddressAttribute::Local(IpAddr::V4(value)) => local = Some(*value),
             AddressAttribute::Address(IpAddr::V4(value)) => address = Some(*value),

@@ -70,9 +70,8 @@ impl Monitor {
     /// Old events must not be applied to a newer dump.
     fn discard(&mut self) {
         for _ in 0..READS * 16 {
-            match receive(&self.socket, &mut self.buffer) {
-                Err(Errno::EAGAIN) => return,
-                Ok(_) | Err(_) => {}
+            if receive(&self.socket, &mut self.buffer) == Err(Errno::EAGAIN) {
+                return;
             }
         }
     }

@@ -4,6 +4,7 @@
 //! [`AddressTable::plan`] compares what is wanted with what is there. `addresses.rs` carries the requests out.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -96,9 +97,9 @@ impl AddressTable {
     pub fn plan(&mut self, now: Instant, interfaces: &Interfaces) -> (Vec<Request>, Vec<Notice>) {
         let (mut requests, mut notices) = (Vec::new(), Vec::new());
         for address in interfaces.tagged() {
-            if !self.entries.contains_key(&address) {
-                notices.push(Notice::LeftBehind(address.clone()));
-                self.entries.insert(address, Entry { added: true, ..Entry::default() });
+            if let MapEntry::Vacant(place) = self.entries.entry(address) {
+                notices.push(Notice::LeftBehind(place.key().clone()));
+                place.insert(Entry { added: true, ..Entry::default() });
             }
         }
         for (address, entry) in &mut self.entries {

@@ -87,7 +87,7 @@ impl Journal {
         self.push(Entry { level, text, transition: Some(transition) });
     }
 
-    pub(super) fn report(&mut self, now: Instant, name: &str, instance: &mut Instance, report: Report) {
+    pub(super) fn report(&mut self, now: Instant, name: &str, instance: &mut Instance, report: &Report) {
         let limits = &mut instance.limits;
         let (unsaid, text) = match report {
             Report::Conflict { peer, priority } => {
