@@ -11,6 +11,8 @@ pub(crate) struct Scene {
     pub(crate) table: Table,
     /// What the kernel answers instead of doing a change.
     pub(crate) refuse: fn(&Change) -> Option<Errno>,
+    /// How many changes the kernel refused by that.
+    pub(crate) refused: usize,
     pub(crate) fault: Option<Fault>,
     pub(crate) now: Instant,
     pub(crate) applied: Vec<Change>,
@@ -31,6 +33,7 @@ impl Scene {
             director: Director::new(settings, owned.clone()),
             table,
             refuse: |_| None,
+            refused: 0,
             fault: None,
             now,
             applied: Vec::new(),
@@ -68,7 +71,9 @@ impl Scene {
     fn apply(&mut self, changes: &[Change]) -> Vec<(usize, Errno)> {
         let mut failures = Vec::new();
         for (index, change) in changes.iter().enumerate() {
-            match (self.refuse)(change).or_else(|| kernel_objection(change, &self.table)) {
+            let told_to = (self.refuse)(change);
+            self.refused += usize::from(told_to.is_some());
+            match told_to.or_else(|| kernel_objection(change, &self.table)) {
                 Some(errno) => failures.push((index, errno)),
                 None => {
                     if let Change::NewService { key, .. } = change {
