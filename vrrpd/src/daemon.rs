@@ -206,7 +206,7 @@ impl Daemon {
 
     fn packet(&mut self, now: Instant, interface: &Arc<str>, packet: &[u8]) {
         let Some(datagram) = Datagram::parse(packet) else { return };
-        self.publish_soon(now);
+        self.publish_at.get_or_insert(now + PUBLISH);
         let vrid = packet::peek_vrid(datagram.payload);
         let owner = self.routers.iter_mut().find(|(_, instance)| {
             Some(instance.config.vrid) == vrid && instance.config.interface == *interface
@@ -301,6 +301,7 @@ impl Daemon {
     /// Give a router an event, and do what it says, in its order.
     fn dispatch(&mut self, now: Instant, name: &str, event: Event) {
         let Some(instance) = self.routers.get_mut(name) else { return };
+        self.publish_at.get_or_insert(now + PUBLISH);
         for action in instance.router.on_event(now, event) {
             match action {
                 Action::SendAdvertisement(priority) => {
@@ -320,7 +321,7 @@ impl Daemon {
                     announce(now, name, instance, &self.links, &mut self.journal, &address);
                 }
                 Action::Transition { from } => {
-                    instance.since_usec = self.events.clock().realtime_usec(now);
+                    instance.since_usec = self.events.clock().realtime_usec(instance.router.since());
                     instance.counters.became_active += u64::from(instance.router.is_active());
                     self.journal.transition(name, from, instance);
                     self.publish_at = Some(now);
@@ -405,6 +406,8 @@ impl Daemon {
         for name in &names {
             self.dispatch(now, name, Event::Shutdown);
         }
+        // What happens to interfaces from now on starts nobody again.
+        self.routers.clear();
         self.settle(now);
         let deadline = now + STOP;
         let mut ready = Vec::new();
@@ -421,10 +424,6 @@ impl Daemon {
         log::info!("stopped");
         log::logger().flush();
         Ok(())
-    }
-
-    fn publish_soon(&mut self, now: Instant) {
-        self.publish_at.get_or_insert(now + PUBLISH);
     }
 
     fn publish(&mut self, now: Instant) {

@@ -486,7 +486,10 @@ impl Router {
         let from = self.state();
         self.state = state;
         self.reason = reason;
-        self.since = now;
+        // From fault to fault is no other state.
+        if self.state() != from {
+            self.since = now;
+        }
         actions.push(Action::Transition { from });
     }
 

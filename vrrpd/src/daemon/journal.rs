@@ -66,6 +66,9 @@ impl Journal {
         let router = &instance.router;
         let to = router.state();
         let mut text = format!("{name}: {} -> {}: {}", from.as_str(), to.as_str(), router.reason());
+        if from == to {
+            text = format!("{name}: still {}: {}", to.as_str(), router.reason());
+        }
         if to == StateName::Active {
             let addresses: Vec<_> =
                 instance.config.settings.addresses.iter().map(ToString::to_string).collect();
