@@ -97,10 +97,10 @@ fn requests_go_through_the_director_and_answers_come_from_the_web_servers_themse
     for (_, seen) in capture.since(since) {
         match seen {
             Seen::Accepted { address: ADDRESS, mac } => {
-                assert!(webs.contains(&mac), "an answer through a director")
+                assert!(webs.contains(&mac), "an answer through a director");
             }
             Seen::Answer { address: ADDRESS, mac } => {
-                assert_eq!(mac, directors[active], "the wrong one answers ARP")
+                assert_eq!(mac, directors[active], "the wrong one answers ARP");
             }
             Seen::Accepted { .. } | Seen::Answer { .. } | Seen::Advert { .. } | Seen::Announcement { .. } => {
             }

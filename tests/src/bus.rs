@@ -103,7 +103,7 @@ impl Property {
     fn object(leg: &str, kind: &str, object: &str, interface: &str, name: &'static str) -> Self {
         Self {
             service: format!("org.trivet.{leg}"),
-            path: format!("/org/trivet/{leg}/{kind}/{object}"),
+            path: format!("/org/trivet/{leg}/{kind}/{}", escape(object)),
             interface: format!("org.trivet.{leg}.{interface}"),
             name,
         }
@@ -113,4 +113,13 @@ impl Property {
     pub fn command(&self) -> String {
         format!("busctl get-property {} {} {} {}", self.service, self.path, self.interface, self.name)
     }
+}
+
+/// A name as part of an object path, as systemd does it: what is not a letter or a digit becomes `_` and its code.
+fn escape(name: &str) -> String {
+    let plain = |(index, byte): (usize, u8)| byte.is_ascii_alphabetic() || index > 0 && byte.is_ascii_digit();
+    let part = |(index, byte)| {
+        if plain((index, byte)) { char::from(byte).to_string() } else { format!("_{byte:02x}") }
+    };
+    name.bytes().enumerate().map(part).collect()
 }
