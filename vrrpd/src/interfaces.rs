@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::arp::MacAddress;
 use crate::router::reason::Fault;
@@ -54,6 +54,12 @@ impl Interfaces {
     pub fn apply(&mut self, message: &RouteNetlinkMessage) -> Change {
         #[expect(clippy::wildcard_enum_match_arm, reason = "the kernel's message types, not ours")]
         match message {
+            // A port that leaves its bridge is "deleted" in the family of bridges, and is still there.
+            RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link)
+                if link.header.interface_family != AddressFamily::Unspec =>
+            {
+                Change::None
+            }
             RouteNetlinkMessage::NewLink(link) => self.new_link(link),
             RouteNetlinkMessage::DelLink(link) => changed(self.0.remove(&link.header.index).is_some()),
             RouteNetlinkMessage::NewAddress(address) => self.new_address(address),
@@ -73,7 +79,10 @@ impl Interfaces {
             MacAddress::try_from(bytes.as_slice()).ok()
         });
         let (index, flags) = (link.header.index, link.header.flags);
-        let addresses = self.0.get(&index).map(|known| known.addresses.clone()).unwrap_or_default();
+        let known = self.0.get(&index);
+        let addresses = known.map(|known| known.addresses.clone()).unwrap_or_default();
+        // Some events leave out what did not change.
+        let mac = mac.or(known.and_then(|known| known.mac));
         let interface = Interface { index, name, flags, mac, addresses };
         let former = self.0.insert(index, interface.clone());
         changed(former != Some(interface))
@@ -186,7 +195,6 @@ fn assigned(message: &AddressMessage) -> Option<Assigned> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use netlink_packet_route::AddressFamily;
     use netlink_packet_route::address::AddressProtocol;
 
     use super::*;
@@ -237,6 +245,16 @@ pub(crate) mod tests {
         let RouteNetlinkMessage::NewLink(gone) = link(2, "eth0", up()) else { unreachable!() };
         assert_eq!(interfaces.apply(&RouteNetlinkMessage::DelLink(gone)), Change::Some);
         assert_eq!(interfaces.primary(&name, &[]), Err(Fault::Missing(name)));
+    }
+
+    #[test]
+    fn a_port_that_leaves_its_bridge_is_still_there() {
+        let mut interfaces = Interfaces::default();
+        interfaces.apply(&link(2, "eth0", up()));
+        let RouteNetlinkMessage::NewLink(mut port) = link(2, "eth0", up()) else { unreachable!() };
+        port.header.interface_family = AddressFamily::Bridge;
+        assert_eq!(interfaces.apply(&RouteNetlinkMessage::DelLink(port)), Change::None);
+        assert!(interfaces.by_name("eth0").is_some());
     }
 
     #[test]

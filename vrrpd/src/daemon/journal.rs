@@ -166,6 +166,10 @@ impl Journal {
         error: &io::Error,
     ) {
         instance.counters.send_errors += 1;
+        // No socket: the interface is down or gone, which the state says.
+        if error.kind() == io::ErrorKind::NotConnected {
+            return;
+        }
         let unsaid = instance.limits.send.hit(now);
         self.limited(Level::Warn, name, unsaid, &format!("cannot send {what}: {error}"));
     }

@@ -1,4 +1,5 @@
-//! The sockets of the interfaces that routers use: opened when an interface is usable, closed when it is gone.
+//! The sockets of the interfaces that routers use: opened when an interface is usable, closed when it is not. (The
+//! first frame after a link was down would fail on the old socket with ENETDOWN.)
 
 use std::collections::BTreeMap;
 use std::io;
@@ -43,7 +44,7 @@ impl Links {
         needed: &BTreeMap<Arc<str>, Use>,
     ) {
         let stays = |name: &Arc<str>, link: &Link| {
-            needed.contains_key(name) && interfaces.by_name(name).is_some_and(|now| now.index == link.index)
+            needed.contains_key(name) && interfaces.usable(name).is_ok_and(|now| now.index == link.index)
         };
         let gone: Vec<_> = self
             .links

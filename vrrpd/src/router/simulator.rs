@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::settings::Garp;
 use super::*;
 use crate::testing::Random;
+use crate::types::VirtualAddress;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The longest way of a packet.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::settings::Garp;
 use super::*;
+use crate::types::VirtualAddress;
 
 const US: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const GREATER: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 1);

@@ -1,0 +1,108 @@
+//! What goes into a router's state machine and what comes out of it.
+
+use std::net::Ipv4Addr;
+
+use super::reason::Fault;
+use super::settings::Settings;
+use crate::types::{Centiseconds, Priority, VirtualAddress};
+
+/// What a router hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Its interfaces are usable; `source` is the primary address. The first one is the RFC's Startup.
+    Ready {
+        source: Ipv4Addr,
+    },
+    /// It cannot take part.
+    Fault(Fault),
+    /// A deadline has come, or might have.
+    Timer,
+    /// An advertisement that passed all checks.
+    Advertisement {
+        from: Ipv4Addr,
+        priority: Priority,
+        interval: Centiseconds,
+    },
+    /// The kernel has an address that we asked for (again).
+    Installed(VirtualAddress),
+    /// The kernel lost an address that it had.
+    Lost(VirtualAddress),
+    /// The configuration changed.
+    Reconfigure(Settings),
+    /// The operator wants the addresses announced.
+    Announce,
+    Shutdown,
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    SendAdvertisement(Priority),
+    /// Have all addresses of the settings; each is answered by [`Event::Installed`].
+    InstallAddresses,
+    RemoveAddresses,
+    /// One gratuitous ARP frame.
+    Announce(VirtualAddress),
+    /// For the log and the bus; the new state and reason can be read from the router.
+    Transition {
+        from: StateName,
+    },
+    Report(Report),
+}
+
+/// What an operator should know, and what changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Two Actives: another one was heard that must yield to us.
+    Conflict { peer: Ipv4Addr, priority: Priority },
+    /// An advertisement with our own source address and priority: looped, or the address is used twice.
+    OwnAddress,
+    /// Version 3: the Active router has another interval than ours; we follow it.
+    IntervalLearned { peer: Ipv4Addr, theirs: Centiseconds },
+    /// Another router says that it owns the addresses as well (section 8.3.2).
+    SecondOwner(Ipv4Addr),
+}
+
+/// Effects in order.
+#[must_use = "an action that is not performed leaves the machine in another state than the router believes"]
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Actions(Vec<Action>);
+
+impl Actions {
+    pub(super) fn push(&mut self, action: Action) {
+        self.0.push(action);
+    }
+
+    pub(super) fn extend(&mut self, actions: impl Iterator<Item = Action>) {
+        self.0.extend(actions);
+    }
+}
+
+impl IntoIterator for Actions {
+    type Item = Action;
+    type IntoIter = std::vec::IntoIter<Action>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// The state without what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateName {
+    Initialize,
+    Fault,
+    Backup,
+    Active,
+}
+
+impl StateName {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Initialize => "Initialize",
+            Self::Fault => "Fault",
+            Self::Backup => "Backup",
+            Self::Active => "Active",
+        }
+    }
+}
