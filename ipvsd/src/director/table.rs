@@ -216,6 +216,13 @@ fn refusal(change: &Change, errno: Errno) -> String {
             let scheduler = &service.scheduler;
             format!("the kernel has no scheduler '{scheduler}': modprobe ip_vs_{scheduler}")
         }
+        // ip_vs_add_dest wants a unicast address, and without any interface that is up the kernel knows none.
+        Change::NewServer { address, .. } if errno == Errno::EINVAL => {
+            let ip = address.ip();
+            format!(
+                "the kernel does not take {ip} for a server's address: it is a broadcast address, or no interface is up"
+            )
+        }
         Change::NewService { .. }
         | Change::SetService { .. }
         | Change::DelService { .. }
