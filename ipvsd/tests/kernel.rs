@@ -1,7 +1,8 @@
 //! ipvsd against the real kernel's IPVS, each test in a network namespace of its own, judged by `ipvsadm -Ln`.
 //!
 //! Where the kernel has no IPVS the tests are left out, and say so; with TRIVET_FLOOR=4 or REQUIRE_ALL_FLOORS=1 they
-//! fail instead. `tests/vm --with target/debug/ipvsd target/debug/deps/kernel-…` runs them in a machine that has it.
+//! fail instead. `tests/run 4` runs them; by hand, in a machine that has IPVS:
+//! `TRIVET_FLOOR=4 TRIVET_BIN=/payload tests/vm --with target/debug/ipvsd target/debug/deps/kernel-…`
 
 #![allow(clippy::unwrap_used, reason = "as in every test")]
 

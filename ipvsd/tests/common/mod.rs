@@ -345,8 +345,8 @@ impl Drop for Ipvsd {
     }
 }
 
-/// Beside this test program, where it was brought elsewhere together with it; else where cargo built it.
+/// Where the machine has the programs to test, if it says so; else where cargo built it.
 fn program() -> PathBuf {
-    let beside = std::env::current_exe().unwrap().with_file_name("ipvsd");
-    if beside.exists() { beside } else { env!("CARGO_BIN_EXE_ipvsd").into() }
+    let installed = std::env::var_os("TRIVET_BIN").map(|folder| PathBuf::from(folder).join("ipvsd"));
+    installed.unwrap_or_else(|| env!("CARGO_BIN_EXE_ipvsd").into())
 }
