@@ -103,6 +103,10 @@ fn a_reload_touches_what_changed_and_nothing_else() {
     if answers[1].2 != "up" {
         watcher.wait_for("new", &web.address, "up");
     }
+    until("the new check's object", || watcher.probe("new", &web.address).ok());
+    world.root.write("etc/trivet/check.d/new.toml", "");
+    checkd.reload();
+    until("the end of the removed check's object", || watcher.probe("new", &web.address).err());
 }
 
 #[test]

@@ -161,7 +161,7 @@ impl Checkd {
     /// SIGTERM, and its exit.
     pub fn stop(&mut self) -> std::process::ExitStatus {
         self.signal(Signal::SIGTERM);
-        self.child.wait().unwrap()
+        until("the end of checkd", || self.child.try_wait().unwrap())
     }
 }
 
