@@ -249,6 +249,7 @@ impl Daemon {
 
     /// Open and close sockets, and tell every router whether it can take part.
     fn interfaces_changed(&mut self, now: Instant) {
+        self.table.interfaces_changed();
         let mut needed: BTreeMap<Arc<str>, Use> = BTreeMap::new();
         for instance in self.routers.values() {
             needed.entry(Arc::clone(&instance.config.interface)).or_default().advertisements = true;
@@ -333,15 +334,12 @@ impl Daemon {
 
     /// Have the kernel's addresses as they should be, and tell the routers what came of it.
     fn settle(&mut self, now: Instant) {
-        loop {
+        while self.table.wants_plan(now) {
             let (requests, notices) = self.table.plan(now, &self.interfaces);
             if !requests.is_empty()
                 && let Err(error) = self.addresses.request(requests)
             {
                 self.journal.push(Entry::error(format!("cannot change addresses: {error}")));
-            }
-            if notices.is_empty() {
-                return;
             }
             for notice in notices {
                 self.notice(now, &notice);

@@ -119,7 +119,7 @@ impl<'a> Datagram<'a> {
         if header_len < 20 || packet.len() < header_len {
             return None;
         }
-        // What arrived counts, not what the total length field claims (keepalived's CVE-like aa7d5be6).
+        // What arrived counts, not what the total length field claims, which a sender may choose.
         let claimed = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
         let end = claimed.clamp(header_len, packet.len());
         Some(Self {

@@ -47,10 +47,13 @@ struct Entry {
 #[derive(Debug, Default)]
 pub struct AddressTable {
     entries: BTreeMap<VirtualAddress, Entry>,
+    /// Something was said since the last plan.
+    touched: bool,
 }
 
 impl AddressTable {
     pub fn want(&mut self, address: VirtualAddress) {
+        self.touched = true;
         let entry = self.entries.entry(address).or_default();
         if !entry.wanted {
             *entry =
@@ -59,6 +62,7 @@ impl AddressTable {
     }
 
     pub fn unwant(&mut self, address: &VirtualAddress) {
+        self.touched = true;
         if let Some(entry) = self.entries.get_mut(address) {
             entry.wanted = false;
             entry.retry_at = None;
@@ -78,6 +82,7 @@ impl AddressTable {
     /// The kernel's answer. What it told its listeners must be in `Interfaces` before the next plan.
     #[must_use]
     pub fn answered(&mut self, now: Instant, answer: Answer) -> Option<Notice> {
+        self.touched = true;
         let entry = self.entries.get_mut(&answer.request.address)?;
         entry.in_flight = false;
         match (answer.request.operation, answer.result) {
@@ -93,9 +98,20 @@ impl AddressTable {
         None
     }
 
+    /// The kernel's links or addresses have changed.
+    pub fn interfaces_changed(&mut self) {
+        self.touched = true;
+    }
+
+    /// Whether a plan can find anything new: most turns of the loop are not about addresses.
+    pub fn wants_plan(&self, now: Instant) -> bool {
+        self.touched || self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
     /// Compare, and say what is to be done.
     pub fn plan(&mut self, now: Instant, interfaces: &Interfaces) -> (Vec<Request>, Vec<Notice>) {
         let (mut requests, mut notices) = (Vec::new(), Vec::new());
+        self.touched = false;
         for address in interfaces.tagged() {
             if let MapEntry::Vacant(place) = self.entries.entry(address) {
                 notices.push(Notice::LeftBehind(place.key().clone()));

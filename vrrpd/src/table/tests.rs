@@ -85,6 +85,7 @@ fn wanted_addresses_are_added_together_and_removed_when_no_longer_wanted() {
     bench.table.want(virtual_address(51));
     let (requests, _) = bench.plan();
     assert_eq!(requests.len(), 2, "all in flight together");
+    assert!(!bench.table.wants_plan(bench.now));
     assert_eq!(bench.plan().0, [], "not twice");
     for request in requests {
         bench.assign(request.address.address.octets()[3], OUR_TAG);
@@ -157,7 +158,9 @@ fn a_failure_is_reported_and_tried_again_later() {
     let failed = bench.answer(&requests[0], Err(io::ErrorKind::PermissionDenied.into()));
     assert!(matches!(failed, Some(Notice::Failed(..))));
     assert_eq!(bench.plan().0, []);
+    assert!(!bench.table.wants_plan(bench.now));
     bench.now = bench.table.deadline().expect("it is tried again");
+    assert!(bench.table.wants_plan(bench.now));
     assert_eq!(words(&bench.settle()), ["installed 10.0.0.50"]);
 }
 
