@@ -14,6 +14,8 @@ use crate::table::{Change, Dump, ServiceKey, Table};
 /// A service that the kernel refuses, such as one with an unknown scheduler, is tried again after this long: each
 /// try makes the kernel run modprobe.
 pub(super) const REFUSAL_RETRY: Duration = Duration::from_secs(5);
+/// A kernel that cannot be read is tried again after this long: while it has no IPVS each try makes it run modprobe.
+const FAULT_RETRY: Duration = Duration::from_secs(2);
 /// The same service is reported as repaired at most this often.
 const REPAIR_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// More repaired services than this in one reading are reported as one number.
@@ -32,7 +34,10 @@ impl Director {
         self.dump_at = Some(now + self.settings.resync.max(took * RESYNC_SHARE));
         let dump = match result {
             Ok(dump) => dump,
-            Err(fault) => return self.fault(fault, actions),
+            Err(fault) => {
+                self.dump_at = Some(now + self.settings.resync.max(FAULT_RETRY));
+                return self.fault(fault, actions);
+            }
         };
         match &self.kernel {
             Kernel::Unread => {}

@@ -215,7 +215,7 @@ fn a_kernel_without_ipvs_is_said_once_and_used_as_soon_as_it_has_it() {
     scene.pass(Duration::from_secs(30));
     assert_eq!(scene.said("the kernel has no IPVS: modprobe ip_vs; trying again"), 1);
     scene.fault = None;
-    scene.pass(Duration::from_secs(1));
+    scene.pass(Duration::from_secs(2));
     assert_eq!(scene.weights(50), [(101, 1)]);
     assert_eq!(scene.said("can be used again"), 1);
 }
