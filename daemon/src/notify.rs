@@ -4,7 +4,7 @@
 //! loop that may not wait only queues them, and when the queue is full a message is lost, not the loop.
 
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ use sd_notify::NotifyState;
 const CAPACITY: usize = 64;
 /// Stack of the sending thread, bytes: it formats short strings.
 const STACK: usize = 128 * 1024;
+/// How long the end of a daemon waits for its last words to leave.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 enum Message {
@@ -28,6 +30,8 @@ enum Message {
 #[derive(Debug)]
 pub struct Notify {
     queue: Option<SyncSender<Message>>,
+    /// Disconnects when the thread has sent everything and ended.
+    ended: Option<Receiver<()>>,
     watchdog: Option<Duration>,
     next_watchdog: Option<Instant>,
     last_status: String,
@@ -37,10 +41,14 @@ impl Notify {
     /// Start the sending thread, if systemd listens.
     pub fn start() -> io::Result<Self> {
         let listening = std::env::var_os("NOTIFY_SOCKET").is_some();
-        let queue = if listening { Some(start_thread()?) } else { None };
+        let (queue, ended) = if listening {
+            start_thread().map(|(queue, ended)| (Some(queue), Some(ended)))?
+        } else {
+            (None, None)
+        };
         // Half of the time that systemd waits, as sd_watchdog_enabled(3) advises.
         let watchdog = queue.as_ref().and(sd_notify::watchdog_enabled()).map(|interval| interval / 2);
-        Ok(Self { queue, watchdog, next_watchdog: None, last_status: String::new() })
+        Ok(Self { queue, ended, watchdog, next_watchdog: None, last_status: String::new() })
     }
 
     pub fn ready(&self) {
@@ -86,10 +94,24 @@ impl Notify {
     }
 }
 
-fn start_thread() -> io::Result<SyncSender<Message>> {
+/// What was said just before the end, STOPPING above all, still leaves; PID 1 that does not read is not waited for.
+impl Drop for Notify {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(ended) = &self.ended {
+            let _ = ended.recv_timeout(LAST_WORDS);
+        }
+    }
+}
+
+fn start_thread() -> io::Result<(SyncSender<Message>, Receiver<()>)> {
     let (sender, receiver) = sync_channel(CAPACITY);
-    thread::Builder::new().name("notify".into()).stack_size(STACK).spawn(move || run(&receiver))?;
-    Ok(sender)
+    let (end, ended) = channel();
+    thread::Builder::new().name("notify".into()).stack_size(STACK).spawn(move || {
+        run(&receiver);
+        drop(end);
+    })?;
+    Ok((sender, ended))
 }
 
 fn run(queue: &Receiver<Message>) {
@@ -120,6 +142,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let mut notify = Notify {
             queue: Some(queue),
+            ended: None,
             watchdog: Some(second),
             next_watchdog: None,
             last_status: String::new(),
@@ -135,8 +158,13 @@ mod tests {
     #[test]
     fn a_systemd_that_does_not_read_costs_messages_not_the_loop() {
         let (queue, sent) = sync_channel(1);
-        let mut notify =
-            Notify { queue: Some(queue), watchdog: None, next_watchdog: None, last_status: String::new() };
+        let mut notify = Notify {
+            queue: Some(queue),
+            ended: None,
+            watchdog: None,
+            next_watchdog: None,
+            last_status: String::new(),
+        };
         notify.status("1 router: 1 backup");
         notify.status("1 router: 1 backup");
         notify.ready();
