@@ -111,7 +111,9 @@ fn the_bus_shows_it(site: &Site, active: usize) {
     }
     for object in [router("State"), Property::service("web", "State"), Property::check("web", "State")] {
         let command = format!("busctl introspect {} {}", object.service, object.path);
-        eprint!("$ {command}\n{}", site.machines[active].machine.sh(&command));
+        // Its columns are as wide as the longest value.
+        let narrow = format!("{command} | sed -E 's/ {{3,}}/   /g'");
+        eprint!("$ {command}\n{}", site.machines[active].machine.sh(&narrow));
     }
 }
 
