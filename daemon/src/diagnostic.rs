@@ -76,6 +76,15 @@ enum Place {
     File(PathBuf),
 }
 
+impl Place {
+    fn order(&self) -> (&Path, usize) {
+        match self {
+            Self::Text(location) => (&location.source.path, location.span.start),
+            Self::File(path) => (path, 0),
+        }
+    }
+}
+
 /// One finding. `Display` prints it as the user sees it, without a line end after the last line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -205,10 +214,12 @@ impl Report {
     }
 }
 
-/// All findings, one after the other, each ended by a line end; then a summary when there are any.
+/// All findings in the order of their places, each ended by a line end; then a summary when there are any.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for diagnostic in &self.diagnostics {
+        let mut sorted: Vec<&Diagnostic> = self.diagnostics.iter().collect();
+        sorted.sort_by_key(|diagnostic| diagnostic.place.order());
+        for diagnostic in sorted {
             writeln!(f, "{diagnostic}")?;
         }
         if self.diagnostics.is_empty() {
@@ -298,6 +309,16 @@ mod tests {
             "/etc/trivet/vrrp.d/gateway.toml:2:1: error: unknown key 'priorty'\n \
              2 | priorty = 100\n   | ^~~~~~~\n   hint: did you mean 'priority'?\n1 error\n"
         );
+    }
+
+    #[test]
+    fn findings_are_shown_in_the_order_of_the_text_whatever_order_they_were_found_in() {
+        let source = source("a = 1\nb = 2\n");
+        let mut report = Report::new();
+        report.error(&Location::new(&source, 6..7), "second");
+        report.error(&Location::new(&source, 0..1), "first");
+        let text = report.to_string();
+        assert!(text.find("first") < text.find("second"), "{text}");
     }
 
     #[test]

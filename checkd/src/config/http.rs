@@ -97,7 +97,11 @@ fn is_token(name: &str) -> bool {
 /// One code or range, or an array of them.
 fn read_status(value: &Value, report: &mut Report) -> Option<StatusSet> {
     let ranges: Option<Vec<_>> = match &value.kind {
-        Kind::Array(values) => values.iter().map(|value| read_status_range(value, report)).collect(),
+        Kind::Array(values) => {
+            // All of them before any is judged missing: one run shows every mistake.
+            let ranges: Vec<_> = values.iter().map(|value| read_status_range(value, report)).collect();
+            ranges.into_iter().collect()
+        }
         Kind::String(_)
         | Kind::Integer(_)
         | Kind::Float(_)

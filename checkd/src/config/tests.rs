@@ -155,6 +155,12 @@ fn nothing_breaks_out_of_its_line_of_the_request() {
 }
 
 #[test]
+fn every_wrong_status_of_an_array_is_told() {
+    let report = errors("type = \"http\"\nstatus = [200, \"999\", \"300-200\"]\n");
+    assert!(report.contains(":2:16:") && report.contains(":2:23:"), "{report}");
+}
+
+#[test]
 fn a_status_that_can_never_pass_is_refused() {
     for status in ["[]", "[\"2xx\"]", "[700]", "[200, true]", "\"299-200\"", "1.5"] {
         let report = errors(&format!("type = \"http\"\nstatus = {status}\n"));
