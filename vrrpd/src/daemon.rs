@@ -44,6 +44,8 @@ const COMMANDS: usize = 64;
 const PACKETS_PER_TURN: usize = 64;
 /// Counters on the bus are at most so old.
 const PUBLISH: Duration = Duration::from_millis(500);
+/// When events were lost and could not be made up for.
+const MONITOR_RETRY: Duration = Duration::from_secs(1);
 /// How long a stopping daemon waits for the kernel to take its addresses back. It takes less than a millisecond.
 const STOP: Duration = Duration::from_secs(3);
 
@@ -65,6 +67,8 @@ pub struct Daemon {
     signals: Signals,
     commands: Receiver<Command>,
     monitor: Monitor,
+    /// Reading events failed, and is tried again then.
+    monitor_again: Option<Instant>,
     interfaces: Interfaces,
     links: Links,
     addresses: Addresses,
@@ -101,6 +105,7 @@ impl Daemon {
             signals,
             commands,
             monitor,
+            monitor_again: None,
             interfaces,
             links: Links::default(),
             addresses,
@@ -164,10 +169,16 @@ impl Daemon {
 
     fn deadline(&self) -> Option<Instant> {
         let routers = self.routers.values().filter_map(|instance| instance.router.deadline()).min();
-        [routers, self.table.deadline(), self.publish_at, self.notify.deadline()].into_iter().flatten().min()
+        [routers, self.table.deadline(), self.monitor_again, self.publish_at, self.notify.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn fire_timers(&mut self, now: Instant) {
+        if self.monitor_again.is_some_and(|at| at <= now) {
+            self.read_monitor(now);
+        }
         let due = |instance: &Instance| instance.router.deadline().is_some_and(|deadline| deadline <= now);
         let names: Vec<String> =
             self.routers.iter().filter(|(_, router)| due(router)).map(|(name, _)| name.clone()).collect();
@@ -240,10 +251,14 @@ impl Daemon {
     }
 
     fn read_monitor(&mut self, now: Instant) {
+        self.monitor_again = None;
         match self.monitor.read(&mut self.interfaces) {
             Ok(Change::Some) => self.interfaces_changed(now),
             Ok(Change::None) => {}
-            Err(error) => log::error!("cannot read link and address events: {error}, ignoring"),
+            Err(error) => {
+                self.monitor_again = Some(now + MONITOR_RETRY);
+                log::error!("cannot read link and address events: {error}, trying again");
+            }
         }
     }
 
@@ -411,7 +426,8 @@ impl Daemon {
         let mut ready = Vec::new();
         let mut now = now;
         while !self.table.is_settled() && now < deadline {
-            now = self.events.wait(Some(deadline), &mut ready).map_err(Error::when("wait for events"))?;
+            let wake = self.table.deadline().map_or(deadline, |retry| retry.min(deadline));
+            now = self.events.wait(Some(wake), &mut ready).map_err(Error::when("wait for events"))?;
             self.read_answers(now);
             self.settle(now);
         }

@@ -30,6 +30,8 @@ const READS: usize = 1024;
 pub struct Monitor {
     socket: OwnedFd,
     buffer: Vec<u8>,
+    /// Events were lost, and what they said was not read anew yet.
+    behind: bool,
 }
 
 impl Monitor {
@@ -39,11 +41,17 @@ impl Monitor {
         // Needs CAP_NET_ADMIN, which we have; without it the default has to do.
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER);
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
-        Ok(Self { socket, buffer: vec![0; DATAGRAM] })
+        Ok(Self { socket, buffer: vec![0; DATAGRAM], behind: false })
     }
 
     /// Take in all events that have arrived.
+    ///
+    /// # Errors
+    /// `interfaces` may be out of date until a later call succeeds: it must be called again, without an event.
     pub fn read(&mut self, interfaces: &mut Interfaces) -> io::Result<Change> {
+        if self.behind {
+            return self.catch_up(interfaces);
+        }
         let mut change = Change::None;
         for _ in 0..READS {
             let length = match receive(&self.socket, &mut self.buffer) {
@@ -62,8 +70,14 @@ impl Monitor {
             }
         }
         log::warn!("link and address events came faster than they could be read, reading everything anew");
+        self.catch_up(interfaces)
+    }
+
+    fn catch_up(&mut self, interfaces: &mut Interfaces) -> io::Result<Change> {
+        self.behind = true;
         self.discard();
         *interfaces = dump()?;
+        self.behind = false;
         Ok(Change::Some)
     }
 
@@ -172,6 +186,16 @@ mod tests {
         let interfaces = dump().unwrap();
         let loopback = interfaces.by_name("lo").expect("every machine has one");
         assert_eq!(loopback.index, 1);
+    }
+
+    #[test]
+    fn what_lost_events_said_is_read_anew_without_another_event() {
+        let mut monitor = Monitor::open().unwrap();
+        monitor.behind = true;
+        let mut interfaces = Interfaces::default();
+        assert_eq!(monitor.read(&mut interfaces).unwrap(), Change::Some);
+        assert!(interfaces.by_name("lo").is_some());
+        assert!(!monitor.behind);
     }
 
     #[test]

@@ -413,6 +413,9 @@ impl Router {
             }
             State::Active(active) => {
                 active.announcer.retain(&settings.addresses);
+                if former.garp.refresh != settings.garp.refresh {
+                    active.announcer.refresh_from(now, &settings.garp);
+                }
                 let said = |settings: &Settings| {
                     (settings.priority, settings.advert_interval, settings.addresses.clone())
                 };

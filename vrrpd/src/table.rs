@@ -88,8 +88,9 @@ impl AddressTable {
         match (answer.request.operation, answer.result) {
             (Operation::Add, Ok(Outcome::Done)) => entry.added = true,
             (Operation::Remove, Ok(Outcome::Done | Outcome::AlreadySo)) => entry.added = false,
-            // Somebody was faster; the next plan sees whose it is.
-            (Operation::Add, Ok(Outcome::AlreadySo)) => {}
+            // Somebody was faster; the next plan sees whose it is. Should it not see the address at all, then asking
+            // at once would go round and round.
+            (Operation::Add, Ok(Outcome::AlreadySo)) => entry.retry_at = Some(now + RETRY),
             (Operation::Add | Operation::Remove, Err(error)) => {
                 entry.retry_at = Some(now + RETRY);
                 return Some(Notice::Failed(answer.request, error));

@@ -43,6 +43,7 @@ pub(super) struct Limits {
     pub(super) addresses: Limit,
     pub(super) checksum: Limit,
     pub(super) conflict: Limit,
+    pub(super) interval_learned: Limit,
     pub(super) own_address: Limit,
     pub(super) second_owner: Limit,
     pub(super) send: Limit,

@@ -110,7 +110,7 @@ impl Journal {
                     "{peer} advertises every {} ms, not as configured here; following it",
                     u32::from(theirs.0) * 10
                 );
-                (Some(0), text)
+                (limits.interval_learned.hit(now), text)
             }
             Report::SecondOwner(peer) => {
                 let text = format!("{peer} says that it owns the addresses (priority 255), as we do");

@@ -48,6 +48,11 @@ impl Announcer {
         self.again = Some(self.again.map_or(then, |again| again.max(then)));
     }
 
+    /// The time between refreshes is another one: the next comes that long from now.
+    pub(super) fn refresh_from(&mut self, now: Instant, garp: &Garp) {
+        self.refresh = after(now, garp.refresh);
+    }
+
     /// Keep only `addresses`.
     pub(super) fn retain(&mut self, addresses: &[VirtualAddress]) {
         self.installed.retain(|address| addresses.contains(address));

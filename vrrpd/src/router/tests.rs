@@ -537,3 +537,23 @@ fn a_changed_interval_counts_for_a_backup_that_has_learned_no_other() {
     learned.event(Event::Reconfigure(Settings { advert_interval: Centiseconds(200), ..settings(100) }));
     assert_eq!(learned.wait().as_micros(), 360_937);
 }
+
+#[test]
+fn a_changed_refresh_is_heeded_by_a_router_that_is_active_already() {
+    let refresh = |seconds| Garp { refresh: seconds * SECOND, ..settings(100).garp };
+    let with = |seconds| Settings { garp: refresh(seconds), ..settings(100) };
+    let announced = |bench: &mut Bench, seconds| {
+        let end = bench.now + seconds * SECOND;
+        let mut count = 0;
+        while bench.now < end {
+            count += bench.fire().iter().filter(|action| matches!(action, Action::Announce(_))).count();
+        }
+        count
+    };
+    let mut bench = Bench::active(with(0));
+    assert_eq!(announced(&mut bench, 60), 0);
+    assert_eq!(bench.event(Event::Reconfigure(with(20))), []);
+    assert_eq!(announced(&mut bench, 61), 3);
+    assert_eq!(bench.event(Event::Reconfigure(with(0))), []);
+    assert_eq!(announced(&mut bench, 60), 0);
+}

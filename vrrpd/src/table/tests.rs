@@ -213,3 +213,17 @@ fn an_interface_that_is_missing_is_waited_for_without_spinning() {
     bench.interfaces.apply(&link(9, "eth9", up()));
     assert_eq!(bench.plan().0[0].address, elsewhere);
 }
+
+#[test]
+fn an_address_that_the_kernel_says_it_has_and_does_not_show_is_asked_for_once_a_second() {
+    let mut bench = Bench::new();
+    bench.table.want(virtual_address(50));
+    for _ in 0..3 {
+        let (requests, _) = bench.plan();
+        assert_eq!(requests.len(), 1);
+        assert!(bench.answer(&requests[0], Ok(Outcome::AlreadySo)).is_none());
+        assert!(bench.plan().0.is_empty(), "asked again at once");
+        assert_eq!(bench.table.deadline(), Some(bench.now + RETRY));
+        bench.now += RETRY;
+    }
+}
