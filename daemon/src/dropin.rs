@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,9 @@ use crate::document::Table;
 
 /// The places, the weakest first.
 const PLACES: [&str; 3] = ["usr/lib/trivet", "run/trivet", "etc/trivet"];
+
+/// The longest file that is read, bytes: thousands of servers are a tenth of it.
+const LONGEST: u64 = 1024 * 1024;
 
 /// One configured object: the merged text of its files.
 #[derive(Debug)]
@@ -110,7 +114,9 @@ fn merged_drop_ins(
 }
 
 fn read_table(path: &Path, report: &mut Report) -> Option<Table> {
-    match fs::read_to_string(path) {
+    let text = read_regular(path, LONGEST)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(|_| io::Error::other("it is not UTF-8")));
+    match text {
         Ok(text) => {
             let source = Arc::new(Source { path: path.to_owned(), text });
             Some(Table::parse(&source, report))
@@ -120,6 +126,26 @@ fn read_table(path: &Path, report: &mut Report) -> Option<Table> {
             None
         }
     }
+}
+
+/// The whole of a file that ought to be short. A running daemon reads it in its loop, so it must be one that cannot
+/// keep it waiting.
+///
+/// # Errors
+/// It cannot be read, is no regular file (a FIFO would block for ever), or is longer than `most` bytes.
+pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    // Without O_NONBLOCK to open a FIFO is to wait for its writer.
+    let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= most) {
+        return Ok(bytes);
+    }
+    Err(io::Error::other(format!("it is longer than {most} bytes")))
 }
 
 /// The `*.toml` of one folder, in no order. A folder that does not exist is empty.
@@ -211,6 +237,21 @@ mod tests {
             report.has_errors() && report.to_string().contains("a.toml: error: cannot read it"),
             "{report}"
         );
+    }
+
+    #[test]
+    fn what_would_keep_the_reader_waiting_is_an_error_and_not_read() {
+        let root = TempRoot::new();
+        root.write("etc/trivet/vrrp.d/long.toml", &"#".repeat(1024 * 1024 + 1));
+        root.write("etc/trivet/vrrp.d/most.toml", &"#".repeat(1024 * 1024));
+        nix::unistd::mkfifo(&root.path().join("etc/trivet/vrrp.d/fifo.toml"), nix::sys::stat::Mode::S_IRWXU)
+            .unwrap();
+        let mut report = Report::new();
+        let objects = load_directory(root.path(), "vrrp.d", &mut report);
+        assert_eq!(objects.iter().map(|object| &*object.name).collect::<Vec<_>>(), ["most"]);
+        let text = report.to_string();
+        assert!(text.contains("fifo.toml: error: cannot read it: it is not a regular file"), "{text}");
+        assert!(text.contains("long.toml: error: cannot read it: it is longer than 1048576 bytes"), "{text}");
     }
 
     #[test]

@@ -7,12 +7,15 @@ use std::{env, fs};
 use daemon::cli::below;
 use daemon::diagnostic::Location;
 use daemon::document::Table;
+use daemon::dropin::read_regular;
 use daemon::reader::{Located, Reader};
 
 use crate::packet::Authentication;
 use crate::types::Version;
 
 const LENGTH: usize = 8;
+/// A file longer than this, in bytes, has no password in it.
+const LONGEST: u64 = 4096;
 const OTHER_KEYS: &[(&str, &str)] = &[
     ("auth_type", "keepalived's auth_type PASS is type = \"pass\" here"),
     ("auth_pass", "keepalived's auth_pass is password_file = \"…\" here"),
@@ -109,7 +112,7 @@ fn read_credential(reader: &mut Reader<'_>, name: &Located<String>, only_checked
 
 /// The file's content without the line end that an editor leaves.
 fn read_file(reader: &mut Reader<'_>, path: &Path, at: &Location) -> Option<Vec<u8>> {
-    match fs::read(path) {
+    match read_regular(path, LONGEST) {
         Ok(bytes) => {
             warn_if_world_readable(reader, path, at);
             let length = bytes.trim_ascii_end().len();
