@@ -13,7 +13,9 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use daemon::bus::{Objects, Publisher, Reply, Session, announce_changes, path_element, pause, properties};
+use daemon::bus::{
+    Objects, Publisher, Reply, Session, Turnstile, announce_changes, path_element, pause, properties,
+};
 use daemon::queue::{Receiver, Sender, queue};
 use futures_util::StreamExt;
 use futures_util::future::try_join3;
@@ -187,6 +189,7 @@ struct Shown {
     checks: Arc<Checks>,
     manager: std::collections::HashMap<String, zbus::OwnedVariant>,
     commands: Sender<Command>,
+    readers: Arc<Turnstile>,
 }
 
 impl Shown {
@@ -201,6 +204,7 @@ impl Shown {
             checks: Arc::clone(&session.model.latest().checks),
             manager: properties::<Manager>(connection, PATH).await?,
             commands: commands.clone(),
+            readers: Arc::default(),
         };
         shown.update_objects(session).await?;
         Ok(shown)
@@ -232,6 +236,7 @@ impl Shown {
             name: name.to_owned(),
             model: session.model.clone(),
             commands: self.commands.clone(),
+            readers: Arc::clone(&self.readers),
         };
         self.objects.update(&session.connection, &names, make).await
     }

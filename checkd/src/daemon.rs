@@ -115,6 +115,8 @@ impl Daemon {
             self.notify.kick(now);
             if stop {
                 self.notify.stopping();
+                log::info!("stopped");
+                log::logger().flush();
                 return Ok(());
             }
         }

@@ -213,6 +213,23 @@ pub async fn ask_within<C, R>(
     }
 }
 
+/// Questions that anyone may ask and that the loop has to answer: one at a time. However many callers there are, one
+/// command of theirs waits in the queue, and the loop answers one of them a turn.
+#[derive(Debug, Default)]
+pub struct Turnstile(futures_util::lock::Mutex<()>);
+
+impl Turnstile {
+    /// As [`ask`], when it is this caller's turn.
+    pub async fn ask<C, R>(
+        &self,
+        commands: &Sender<C>,
+        command: impl FnOnce(Reply<R>) -> C,
+    ) -> fdo::Result<R> {
+        let _turn = self.0.lock().await;
+        ask(commands, command).await
+    }
+}
+
 /// Wait on the bus thread; nothing else of the thread is held up.
 pub async fn pause(duration: Duration) {
     if let Ok(runtime) = zruntime::SharedRuntime::current() {
@@ -363,6 +380,30 @@ mod tests {
         drop(receiver);
         let answer: fdo::Result<()> = zbus::block_on(ask(&sender, |reply| reply));
         assert!(matches!(answer, Err(fdo::Error::LimitsExceeded(_))), "{answer:?}");
+    }
+
+    #[test]
+    fn behind_a_turnstile_one_question_waits_in_the_queue_however_many_are_asked() {
+        let (sender, receiver) = crate::queue::queue::<Reply<usize>>(8).unwrap();
+        let thread = thread::spawn(move || {
+            let mut most = 0;
+            let mut answered = 0;
+            while answered < 20 {
+                let questions: Vec<_> = receiver.drain().collect();
+                most = most.max(questions.len());
+                for reply in questions {
+                    answered += 1;
+                    reply.send(answered).unwrap();
+                }
+                thread::yield_now();
+            }
+            most
+        });
+        let turnstile = Turnstile::default();
+        let questions = (0..20).map(|_| turnstile.ask(&sender, |reply| reply));
+        let answers = zbus::block_on(futures_util::future::join_all(questions));
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        assert_eq!(thread.join().unwrap(), 1);
     }
 
     #[test]

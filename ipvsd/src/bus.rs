@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 
-use daemon::bus::{Model, Objects, Service, Session, announce_changes, ask, properties};
+use daemon::bus::{Model, Objects, Service, Session, Turnstile, announce_changes, ask, properties};
 use daemon::queue::Sender;
 use futures_util::future::{Either, select};
 use zbus::object_server::Interface as _;
@@ -67,7 +67,11 @@ impl Service for BusService {
         let connection = &session.connection;
         let server = connection.object_server();
         server.at(MANAGER, fdo::ObjectManager).await?;
-        let manager = Manager { model: session.model.clone(), commands: self.commands.clone() };
+        let manager = Manager {
+            model: session.model.clone(),
+            commands: self.commands.clone(),
+            plans: Turnstile::default(),
+        };
         server.at(MANAGER, manager).await?;
         let mut shown = Shown::new(&session).await?;
         session.take_name().await?;
@@ -122,6 +126,8 @@ impl Shown {
 struct Manager {
     model: Model<Snapshot>,
     commands: Sender<Command>,
+    /// Anyone may ask for the plan; health answers must find room in the queue all the same.
+    plans: Turnstile,
 }
 
 #[interface(name = "org.trivet.Ipvs1.Manager")]
@@ -130,7 +136,7 @@ impl Manager {
     /// what can be changed is changed at once.
     #[zbus(out_args("changes"))]
     async fn plan(&self) -> fdo::Result<Vec<String>> {
-        ask(&self.commands, Command::Plan).await?.map_err(fdo::Error::Failed)
+        self.plans.ask(&self.commands, Command::Plan).await?.map_err(fdo::Error::Failed)
     }
 
     /// Read the kernel's table and put it right now, instead of at the next interval.

@@ -206,6 +206,7 @@ impl Daemon {
     fn stop(&self) {
         self.notify.stopping();
         log::info!("stopping; the kernel's table stays as it is and goes on forwarding");
+        log::logger().flush();
     }
 
     fn publish(&mut self) {

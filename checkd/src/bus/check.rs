@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemon::bus::{Model, ask, ask_within};
+use daemon::bus::{Model, Turnstile, ask_within};
 use daemon::queue::Sender;
 use zbus::{Variant, fdo, interface};
 
@@ -17,6 +17,9 @@ pub(super) struct Check {
     pub(super) name: String,
     pub(super) model: Model<Snapshot>,
     pub(super) commands: Sender<Command>,
+    /// Anyone may read `Targets`, of all checks together one at a time: watchers must find room in the queue all the
+    /// same.
+    pub(super) readers: Arc<Turnstile>,
 }
 
 type Target = HashMap<&'static str, Variant<'static>>;
@@ -81,7 +84,7 @@ impl Check {
     #[zbus(property(emits_changed_signal = "invalidates"))]
     async fn targets(&self) -> fdo::Result<Vec<Target>> {
         let targets = |reply| Command::Targets { check: self.name.clone(), reply };
-        Ok(ask(&self.commands, targets).await?.into_iter().map(target).collect())
+        Ok(self.readers.ask(&self.commands, targets).await?.into_iter().map(target).collect())
     }
 }
 
