@@ -130,6 +130,9 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// What the key of a secret has in it, headers of an HTTP check among them.
+const SECRETS: [&str; 8] = ["pass", "pasw", "secret", "pwd", "authorization", "cookie", "token", "api-key"];
+
 /// The line up to the value of a key that looks like a secret's: `password = …`. A report ends in terminals, journals
 /// and bug trackers. Names of files and credentials are no secrets.
 fn without_secret(line: &str) -> Cow<'_, str> {
@@ -137,7 +140,7 @@ fn without_secret(line: &str) -> Cow<'_, str> {
     for (equals, _) in lower.match_indices('=') {
         let key = lower[..equals].trim_end().trim_end_matches(['"', '\'']);
         let key = key.rsplit([' ', ',', '{', '.', '"', '\'', '\t']).next().unwrap_or_default();
-        let secret = ["pass", "pasw", "secret", "pwd"].iter().any(|word| key.contains(word));
+        let secret = SECRETS.iter().any(|word| key.contains(word));
         if secret && !key.ends_with("_file") && !key.ends_with("_credential") {
             return Cow::Owned(format!("{}= …", &line[..equals]));
         }
@@ -286,7 +289,10 @@ mod tests {
             ("auth_pass=hunter2", "auth_pass= …"),
             ("a = { type = \"pass\", password = \"hunter2\" }", "a = { type = \"pass\", password = …"),
             ("\"password\" = 'hunter2'", "\"password\" = …"),
+            ("Authorization = 'Basic aHVudGVyMg=='", "Authorization = …"),
+            ("headers = { X-Api-Key = 'hunter2' }", "headers = { X-Api-Key = …"),
             ("password_file = '/etc/x'", "password_file = '/etc/x'"),
+            ("authentication = { type = 'x' }", "authentication = { type = 'x' }"),
             ("type = 'pass'", "type = 'pass'"),
         ] {
             assert_eq!(without_secret(line), shown);
