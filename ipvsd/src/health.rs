@@ -62,8 +62,8 @@ pub struct Known {
 /// Whether checkd can be heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// It has not answered since we started.
-    NeverHeard,
+    /// It has not answered since we started; the text says why, and is empty before it was asked.
+    NeverHeard(String),
     Heard,
     /// It has answered, but is gone; the text says how we know.
     Lost(String),
@@ -78,7 +78,7 @@ pub struct HealthBook {
 
 impl Default for HealthBook {
     fn default() -> Self {
-        Self { known: BTreeMap::new(), source: Source::NeverHeard }
+        Self { known: BTreeMap::new(), source: Source::NeverHeard(String::new()) }
     }
 }
 
@@ -103,12 +103,17 @@ impl HealthBook {
         &self.source
     }
 
-    /// Checkd is gone: everything stays as it is, but stale. True if that is news.
+    /// Checkd is gone, or was never there: everything stays as it is, but stale. True if that is news.
     pub fn lose_source(&mut self, reason: &str) -> bool {
-        if self.source != Source::Heard {
-            return false;
+        match &mut self.source {
+            Source::NeverHeard(known) => {
+                let news = known != reason;
+                reason.clone_into(known);
+                return news;
+            }
+            Source::Lost(_) => return false,
+            Source::Heard => self.source = Source::Lost(reason.to_owned()),
         }
-        self.source = Source::Lost(reason.to_owned());
         for known in self.known.values_mut() {
             known.stale = true;
         }
@@ -171,6 +176,14 @@ mod tests {
         assert!(book.get(&target(1)).unwrap().stale);
         assert_eq!(book.take(&answer(1, Verdict::Down)), Some(Verdict::Up));
         assert!(!book.get(&target(1)).unwrap().stale);
+    }
+
+    #[test]
+    fn a_checkd_that_was_never_heard_is_missed_once_for_each_reason() {
+        let mut book = HealthBook::default();
+        assert!(book.lose_source("not on the bus") && !book.lose_source("not on the bus"));
+        assert!(book.lose_source("access denied"));
+        assert_eq!(book.source(), &Source::NeverHeard("access denied".into()));
     }
 
     #[test]

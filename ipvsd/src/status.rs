@@ -128,8 +128,9 @@ fn kernel_fault(director: &Director) -> String {
 fn checkd_fault(director: &Director) -> String {
     let needed = director.health.targets().next().is_some();
     match director.health.source() {
-        Source::NeverHeard if needed => "checkd was not heard yet".into(),
-        Source::NeverHeard | Source::Heard => String::new(),
+        Source::NeverHeard(reason) if needed && reason.is_empty() => "checkd was not heard yet".into(),
+        Source::NeverHeard(reason) if needed => format!("checkd was not heard yet: {reason}"),
+        Source::NeverHeard(_) | Source::Heard => String::new(),
         Source::Lost(reason) => reason.clone(),
     }
 }

@@ -120,7 +120,7 @@ impl Director {
 
     fn why_unknown(&self) -> String {
         match self.health.source() {
-            Source::NeverHeard => "checkd was never heard".into(),
+            Source::NeverHeard(_) => "checkd was never heard".into(),
             Source::Heard => "checkd does not know them".into(),
             Source::Lost(reason) => reason.clone(),
         }
