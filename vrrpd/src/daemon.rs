@@ -44,8 +44,8 @@ const COMMANDS: usize = 64;
 const PACKETS_PER_TURN: usize = 64;
 /// Counters on the bus are at most so old.
 const PUBLISH: Duration = Duration::from_millis(500);
-/// When events were lost and could not be made up for.
-const MONITOR_RETRY: Duration = Duration::from_secs(1);
+/// After events could not be read or a socket could not be opened: no event need follow.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a stopping daemon waits for the kernel to take its addresses back. It takes less than a millisecond.
 const STOP: Duration = Duration::from_secs(3);
 
@@ -67,8 +67,8 @@ pub struct Daemon {
     signals: Signals,
     commands: Receiver<Command>,
     monitor: Monitor,
-    /// Reading events failed, and is tried again then.
-    monitor_again: Option<Instant>,
+    /// Reading events, or opening a socket, failed, and is tried again then.
+    look_again: Option<Instant>,
     interfaces: Interfaces,
     links: Links,
     addresses: Addresses,
@@ -105,7 +105,7 @@ impl Daemon {
             signals,
             commands,
             monitor,
-            monitor_again: None,
+            look_again: None,
             interfaces,
             links: Links::default(),
             addresses,
@@ -169,15 +169,17 @@ impl Daemon {
 
     fn deadline(&self) -> Option<Instant> {
         let routers = self.routers.values().filter_map(|instance| instance.router.deadline()).min();
-        [routers, self.table.deadline(), self.monitor_again, self.publish_at, self.notify.deadline()]
+        [routers, self.table.deadline(), self.look_again, self.publish_at, self.notify.deadline()]
             .into_iter()
             .flatten()
             .min()
     }
 
     fn fire_timers(&mut self, now: Instant) {
-        if self.monitor_again.is_some_and(|at| at <= now) {
+        if self.look_again.is_some_and(|at| at <= now) {
+            self.look_again = None;
             self.read_monitor(now);
+            self.interfaces_changed(now);
         }
         let due = |instance: &Instance| instance.router.deadline().is_some_and(|deadline| deadline <= now);
         let names: Vec<String> =
@@ -251,12 +253,11 @@ impl Daemon {
     }
 
     fn read_monitor(&mut self, now: Instant) {
-        self.monitor_again = None;
         match self.monitor.read(&mut self.interfaces) {
             Ok(Change::Some) => self.interfaces_changed(now),
             Ok(Change::None) => {}
             Err(error) => {
-                self.monitor_again = Some(now + MONITOR_RETRY);
+                self.look_again = Some(now + LOOK_AGAIN);
                 log::error!("cannot read link and address events: {error}, trying again");
             }
         }
@@ -273,6 +274,9 @@ impl Daemon {
             }
         }
         self.links.update(&mut self.events, &self.interfaces, &needed);
+        if self.links.has_errors() {
+            self.look_again.get_or_insert(now + LOOK_AGAIN);
+        }
         let verdicts: Vec<(String, Event)> = self
             .routers
             .iter()

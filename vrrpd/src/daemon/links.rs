@@ -31,7 +31,7 @@ struct Link {
 #[derive(Debug, Default)]
 pub(super) struct Links {
     links: BTreeMap<Arc<str>, Link>,
-    /// Why a socket could not be opened, by interface. Tried again with the next change.
+    /// Why a socket could not be opened, by interface. Tried again with the next update.
     errors: BTreeMap<Arc<str>, String>,
 }
 
@@ -83,6 +83,10 @@ impl Links {
             link.vrrp = Some((socket, token));
         }
         Ok(())
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
     }
 
     pub(super) fn error(&self, name: &str) -> Option<&String> {
