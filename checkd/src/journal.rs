@@ -8,7 +8,7 @@ use daemon::units::format_duration;
 use crate::registry::Judged;
 use crate::target::State;
 
-/// Of the catalog: a server is down, a server is up.
+/// MESSAGE_ID of the journal entries; they never change.
 const SERVER_DOWN: &str = "5b6a2ff1d4d94b4c8e4a35f4cbe1a6d0";
 const SERVER_UP: &str = "e6c4c7e0f9514b0c9f0e5a0f7ac2d7b3";
 

@@ -102,7 +102,7 @@ impl Manager {
         u32::try_from(self.model.latest().routers.len()).unwrap_or(u32::MAX)
     }
 
-    /// How many of them are Active, and have their addresses.
+    /// How many of them are Active.
     #[zbus(property)]
     fn active(&self) -> u32 {
         self.model.latest().count(StateName::Active)
