@@ -7,8 +7,7 @@ work=$(mktemp -d "${TMPDIR:-/var/tmp}/trivet-lab.XXXXXX")
 finish_program() {
     local status=$?
     trap - EXIT INT TERM
-    [[ -z $heartbeat_pid ]] || kill "$heartbeat_pid" 2>/dev/null || true
-    [[ -z $(jobs -p) ]] || { kill $(jobs -p) 2>/dev/null; wait; } || true
+    end_child
     sweep
     rm -rf "$work"
     exit "$status"
@@ -25,15 +24,15 @@ run_program() {
     sweep
     built=$PWD/target/$([[ $profile == dev ]] && echo debug || echo "$profile")
     say "building the daemons and $name (profile $profile)"
-    cargo build --locked --profile "$profile" -p vrrpd -p ipvsd -p checkd -p trivet-tests --bin vrrpd --bin ipvsd --bin checkd --bin "$name"
+    attended cargo build --locked --profile "$profile" -p vrrpd -p ipvsd -p checkd -p trivet-tests --bin vrrpd --bin ipvsd --bin checkd --bin "$name"
     if have_ipvs; then
         say "this kernel has IPVS: running in network namespaces"
-        "$built/$name" "$@"
+        attended "$built/$name" "$@"
         return
     fi
     say "this kernel has no IPVS: running in a virtual machine"
     mkdir -p "$work/sbin"
     cp "$built"/{vrrpd,ipvsd,checkd} "$work/sbin"
     TRIVET_BIN=/payload/sbin TRIVET_FIXTURES=/payload/fixtures TRIVET_ELAPSED=$SECONDS \
-        "$here/vm" --with "$work/sbin" --with "$here/fixtures" "$built/$name" "$@"
+        attended "$here/vm" --with "$work/sbin" --with "$here/fixtures" "$built/$name" "$@"
 }
