@@ -95,15 +95,9 @@ pub fn load(root: &Path, report: &mut Report) -> Configuration {
 
 fn read_settings(table: &Table, report: &mut Report) -> Settings {
     let mut reader = Reader::new(table, report);
-    let levels = [
-        ("error", LevelFilter::Error),
-        ("warning", LevelFilter::Warn),
-        ("info", LevelFilter::Info),
-        ("debug", LevelFilter::Debug),
-    ];
-    let log_level = reader.choice("log_level", &levels, &[("warn", "warning"), ("notice", "info")]);
+    let log_level = daemon::log::read_level(&mut reader);
     reader.finish(&[]);
-    Settings { log_level: log_level.map_or(LevelFilter::Info, |level| level.value) }
+    Settings { log_level }
 }
 
 /// `None`: there is no type, or a wrong one. Other mistakes are in the report only.

@@ -13,6 +13,8 @@ use std::{env, io, process, thread};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use systemd_journal_logger::JournalLog;
 
+use crate::reader::Reader;
+
 /// Lines that may wait for a slow journal.
 const CAPACITY: usize = 1024;
 /// What a stopping daemon gives a slow journal.
@@ -59,6 +61,18 @@ pub fn start(name: &'static str, level: LevelFilter) -> io::Result<()> {
         log::set_max_level(level);
     }
     Ok(())
+}
+
+/// The key `log_level`, which the file of each daemon has.
+pub fn read_level(reader: &mut Reader<'_>) -> LevelFilter {
+    let levels = [
+        ("error", LevelFilter::Error),
+        ("warning", LevelFilter::Warn),
+        ("info", LevelFilter::Info),
+        ("debug", LevelFilter::Debug),
+    ];
+    let level = reader.choice("log_level", &levels, &[("warn", "warning"), ("notice", "info")]);
+    level.map_or(LevelFilter::Info, |level| level.value)
 }
 
 /// Change the level; a reload may.

@@ -101,6 +101,7 @@ fn load_daemon_wide(root: &Path, report: &mut Report) -> Settings {
     if let Some(resync) = reader.duration("resync_interval", second / 10..=day) {
         settings.resync = resync.value;
     }
+    settings.log_level = daemon::log::read_level(&mut reader);
     reader.finish(&[]);
     settings
 }

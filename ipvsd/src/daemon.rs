@@ -67,7 +67,7 @@ impl Daemon {
     /// The machine lacks something that is not IPVS: without that ipvsd runs, waits, and says so.
     pub fn new(root: PathBuf, settings: Settings) -> Result<Self, Error> {
         let signals = Signals::new().map_err(Error::when("receive signals"))?;
-        daemon::log::start("ipvsd", log::LevelFilter::Info).map_err(Error::when("start the log"))?;
+        daemon::log::start("ipvsd", settings.log_level).map_err(Error::when("start the log"))?;
         let notify = Notify::start().map_err(Error::when("talk to systemd"))?;
         let mut events = EventLoop::new().map_err(Error::when("make the event loop"))?;
         let (sender, commands) = queue(COMMANDS).map_err(Error::when("make the command queue"))?;
@@ -196,6 +196,7 @@ impl Daemon {
         if report.has_errors() {
             log::error!("not reloaded: the configuration has errors; the former one stays in force");
         } else {
+            daemon::log::set_level(settings.log_level);
             self.dispatch(now, Event::Reloaded(settings));
             log::info!("reloaded");
         }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use log::LevelFilter;
+
 use crate::table::{Entry, FLAG_PERSISTENT, Family, Forward, Protocol, Server, Service, ServiceKey};
 
 /// The kernel's schedulers by name, each the module `ip_vs_NAME`, with what it does.
@@ -34,6 +36,7 @@ pub struct Settings {
     pub grace: Duration,
     /// How often the kernel's table is read and compared.
     pub resync: Duration,
+    pub log_level: LevelFilter,
 }
 
 impl Settings {
@@ -43,7 +46,12 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { services: BTreeMap::new(), grace: Self::DEFAULT_GRACE, resync: Self::DEFAULT_RESYNC }
+        Self {
+            services: BTreeMap::new(),
+            grace: Self::DEFAULT_GRACE,
+            resync: Self::DEFAULT_RESYNC,
+            log_level: LevelFilter::Info,
+        }
     }
 }
 

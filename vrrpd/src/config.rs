@@ -109,19 +109,11 @@ pub fn load(root: &Path, present: Option<&Interfaces>, report: &mut Report) -> C
 }
 
 fn read_settings(table: Option<&Table>, report: &mut Report) -> DaemonSettings {
-    let levels = [
-        ("error", LevelFilter::Error),
-        ("warning", LevelFilter::Warn),
-        ("info", LevelFilter::Info),
-        ("debug", LevelFilter::Debug),
-    ];
-    let log_level = table.and_then(|table| {
-        let mut reader = Reader::new(table, report);
-        let level = reader.choice("log_level", &levels, &[("warn", "warning"), ("notice", "info")]);
-        reader.finish(&[]);
-        level
-    });
-    DaemonSettings { log_level: log_level.map_or(LevelFilter::Info, |level| level.value) }
+    let Some(table) = table else { return DaemonSettings { log_level: LevelFilter::Info } };
+    let mut reader = Reader::new(table, report);
+    let log_level = daemon::log::read_level(&mut reader);
+    reader.finish(&[]);
+    DaemonSettings { log_level }
 }
 
 /// One file on its way to a [`RouterConfig`].

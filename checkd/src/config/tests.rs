@@ -183,3 +183,13 @@ fn the_examples_are_checks() {
     names.sort();
     assert_eq!(names, ["drupal http 60s 3s", "index http 10s 5s", "slow-tcp tcp 6s 10s"]);
 }
+
+#[test]
+fn the_example_of_the_daemon_wide_file_has_the_defaults() {
+    let root = TempRoot::new();
+    let example = include_str!("../../../etc/trivet/checkd.toml.example");
+    root.write("etc/trivet/checkd.toml", &example.replace("\n#log_level", "\nlog_level"));
+    let mut report = Report::new();
+    assert_eq!(load(root.path(), &mut report).settings, Settings::default());
+    assert!(report.is_empty(), "{report}");
+}

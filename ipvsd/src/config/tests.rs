@@ -230,11 +230,15 @@ fn the_commented_examples_are_valid_and_name_checks_that_are_examples_too() {
     // What is commented out are the defaults.
     root.write(
         "etc/trivet/ipvsd.toml",
-        &settings.replace("\n#health", "\nhealth").replace("\n#resync", "\nresync"),
+        &settings
+            .replace("\n#health", "\nhealth")
+            .replace("\n#resync", "\nresync")
+            .replace("\n#log", "\nlog"),
     );
     let (settings, report) = load(root.path());
     assert!(report.is_empty(), "{report}");
     assert!(count >= 3 && settings.services.len() == count);
     let defaults = Settings::default();
     assert_eq!((settings.grace, settings.resync), (defaults.grace, defaults.resync));
+    assert_eq!(settings.log_level, defaults.log_level);
 }

@@ -228,6 +228,16 @@ fn no_files_are_a_configuration_without_routers() {
     assert!(configuration.routers.is_empty() && report.is_empty());
 }
 
+#[test]
+fn the_example_of_the_daemon_wide_file_has_the_defaults() {
+    let root = TempRoot::new();
+    let example = include_str!("../../../etc/trivet/vrrpd.toml.example");
+    root.write("etc/trivet/vrrpd.toml", &example.replace("\n#log_level", "\nlog_level"));
+    let (configuration, report) = load_root(&root);
+    assert!(report.is_empty(), "{report}");
+    assert_eq!(configuration.settings.log_level, LevelFilter::Info);
+}
+
 /// The examples that are installed, each as if its ending were `.toml`.
 #[test]
 fn the_installed_examples_are_right() {
