@@ -40,7 +40,7 @@ without_services() {
 find_cargo() {
     local least=1.89 found
     export PATH=$PATH:${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
-    new_enough "$least" && return
+    if new_enough "$least"; then components; return; fi
     found=$(cargo --version 2>/dev/null || echo "no cargo")
     if apt-cache policy rustup 2>/dev/null | grep -q 'Candidate: [0-9]'; then
         say "installing Rust with Debian's rustup (there is $found; Trivet needs $least)"
@@ -50,6 +50,13 @@ find_cargo() {
         new_enough "$least" && return
     fi
     die "Trivet needs Rust $least or newer, and there is $found. See https://rustup.rs, then run this again"
+}
+
+# rustup's minimal profile comes without these two.
+components() {
+    cargo clippy --version >/dev/null 2>&1 && cargo fmt --version >/dev/null 2>&1 && return
+    say "adding clippy and rustfmt with rustup"
+    rustup component add clippy rustfmt || die "cargo clippy and cargo fmt are needed: install them as you installed cargo"
 }
 
 new_enough() {

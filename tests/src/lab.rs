@@ -11,7 +11,7 @@ use crate::namespace::Namespace;
 
 static LABS: AtomicU32 = AtomicU32::new(0);
 
-/// Holds the switch, the hosts' directories, and nothing else: the hosts are the caller's.
+/// Holds the switch and the hosts' directories (which TRIVET_KEEP_LAB=1 keeps for a look); the hosts are the caller's.
 #[derive(Debug)]
 pub struct Lab {
     prefix: String,
