@@ -48,10 +48,19 @@ pub(crate) struct Checks {
     owners: MessageStream,
     health: MessageStream,
     commands: Sender<Command>,
-    /// What checkd watches for us, and the generation of its answer.
-    registered: Option<(Arc<Vec<Target>>, u64)>,
+    registered: Option<Registered>,
     /// Registering failed: wait until something happens, or for a while.
     failed: Option<Failed>,
+}
+
+/// What checkd watches for us.
+#[derive(Debug)]
+struct Registered {
+    targets: Arc<Vec<Target>>,
+    /// Of the answer.
+    generation: u64,
+    /// The unique name of who answered.
+    owner: String,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -84,14 +93,14 @@ impl Checks {
 
     /// Have checkd watch `targets`, unless it does.
     pub(crate) async fn register(&mut self, targets: &Arc<Vec<Target>>) {
-        let current = self.registered.as_ref().is_some_and(|(registered, _)| registered == targets);
+        let current = self.registered.as_ref().is_some_and(|registered| registered.targets == *targets);
         let needless = self.registered.is_none() && targets.is_empty();
         if current || needless || self.failed.is_some() {
             return;
         }
         match self.watch(targets).await {
-            Ok((generation, rows)) => {
-                self.registered = Some((Arc::clone(targets), generation));
+            Ok((owner, generation, rows)) => {
+                self.registered = Some(Registered { targets: Arc::clone(targets), generation, owner });
                 self.deliver(Command::Answered(answers(rows))).await;
             }
             Err(error) => {
@@ -108,12 +117,14 @@ impl Checks {
         }
     }
 
-    async fn watch(&self, targets: &[Target]) -> zbus::Result<(u64, Vec<Row>)> {
+    async fn watch(&self, targets: &[Target]) -> zbus::Result<(String, u64, Vec<Row>)> {
         let row = |target: &Target| (target.check.clone(), target.address.to_string());
         let rows: Vec<(String, String)> = targets.iter().map(row).collect();
         let answer =
             self.connection.call_method(Some(NAME), PATH, Some(INTERFACE), "Watch", &(rows,)).await?;
-        answer.body().deserialize()
+        let owner = answer.header().sender().map(ToString::to_string).unwrap_or_else(|| NAME.to_owned());
+        let (generation, rows) = answer.body().deserialize()?;
+        Ok((owner, generation, rows))
     }
 
     /// Wait for the next thing to handle. Can be given up at any time without losing anything.
@@ -138,18 +149,22 @@ impl Checks {
         match heard {
             Heard::Retry => self.failed = None,
             Heard::Owner(message) => {
+                let new = message.body().deserialize::<(String, String, String)>().map(|(_, _, new)| new);
+                // The news of a checkd's coming may reach us after its answer.
+                if self.registered.as_ref().is_some_and(|known| new.as_ref() == Ok(&known.owner)) {
+                    return;
+                }
                 self.registered = None;
                 self.failed = None;
-                let owner = message.body().deserialize::<(String, String, String)>();
-                if owner.is_ok_and(|(_, _, new)| new.is_empty()) {
+                if new.is_ok_and(|new| new.is_empty()) {
                     self.failed = Some(Failed::Absent);
                     self.deliver(Command::SourceLost("checkd has left the bus".into())).await;
                 }
             }
             Heard::Health(message) => {
-                let Some((_, known)) = &self.registered else { return };
+                let Some(known) = &self.registered else { return };
                 match message.body().deserialize::<(u64, Vec<Row>)>() {
-                    Ok((generation, rows)) if generation > *known => {
+                    Ok((generation, rows)) if generation > known.generation => {
                         self.deliver(Command::Answered(answers(rows))).await;
                     }
                     Ok(_) => {}
