@@ -71,9 +71,10 @@ impl Mixed {
     fn expect_peace(&self, active: usize) {
         let inside = Capture::start(&self.pair.web_hosts[0], "eth0");
         let since = now();
+        let own = Ipv4Addr::new(192, 168, 100, if active == KEEPALIVED { 11 } else { 12 });
+        let from_active = |seen: &Seen| matches!(seen, Seen::Advert { from, .. } if *from == own);
         wait("five more advertisements of the Active director", PATIENCE, || {
-            let adverts =
-                inside.since(since).into_iter().filter(|(_, seen)| matches!(seen, Seen::Advert { .. }));
+            let adverts = inside.since(since).into_iter().filter(|(_, seen)| from_active(seen));
             (adverts.count() >= 5).then_some(())
         });
         assert_eq!(self.pair.active(), Some(active), "the other did not accept lvs{}", active + 1);
