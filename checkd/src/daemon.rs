@@ -18,12 +18,12 @@ use crate::bus::{Bus, Command, Snapshot, TargetDetail};
 use crate::check::Check;
 use crate::config::{self, Configuration};
 use crate::connection::{Connection, Step};
-use crate::error::Error;
 use crate::journal::Journal;
 use crate::probe::Outcome;
 use crate::registry::{Action, Judged, Registry};
 use crate::schedule::TargetId;
 use crate::target::WallClock;
+use daemon::error::Error;
 
 /// Probes that one turn starts or ends, so that sockets are read in between.
 const DUE_PER_TURN: usize = 256;
@@ -68,15 +68,15 @@ impl Daemon {
         signals: Signals,
         seed: u64,
     ) -> Result<Self, Error> {
-        let mut events = EventLoop::new().map_err(Error::while_doing("open the event loop"))?;
+        let mut events = EventLoop::new().map_err(Error::when("open the event loop"))?;
         let registry = Registry::new(configuration.checks, seed);
         let (bus, commands) =
-            Bus::start(snapshot_of(&registry)).map_err(Error::while_doing("start the bus thread"))?;
-        let register = Error::while_doing("watch the signals");
+            Bus::start(snapshot_of(&registry)).map_err(Error::when("start the bus thread"))?;
+        let register = Error::when("watch the signals");
         events.register_forever(&signals, Interest::Read, Event::Signal).map_err(register)?;
-        let register = Error::while_doing("watch the commands");
+        let register = Error::when("watch the commands");
         events.register_forever(&commands, Interest::Read, Event::Command).map_err(register)?;
-        let notify = Notify::start().map_err(Error::while_doing("start the thread that talks to systemd"))?;
+        let notify = Notify::start().map_err(Error::when("start the thread that talks to systemd"))?;
         Ok(Self {
             events,
             signals,
@@ -100,7 +100,7 @@ impl Daemon {
         loop {
             let deadline = [self.registry.deadline(), self.notify.deadline()].into_iter().flatten().min();
             let waited = self.events.wait(deadline, &mut ready);
-            let now = waited.map_err(Error::while_doing("wait for events"))?;
+            let now = waited.map_err(Error::when("wait for events"))?;
             let mut stop = false;
             for (event, _) in ready.drain(..) {
                 match event {

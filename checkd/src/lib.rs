@@ -5,7 +5,6 @@ pub mod check;
 pub mod config;
 pub mod connection;
 pub mod daemon;
-pub mod error;
 pub mod journal;
 pub mod probe;
 pub mod registry;

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use checkd::config::{self, Configuration};
 use checkd::daemon::Daemon;
-use checkd::error::Error;
 use daemon::cli::{self, Action, Program};
 use daemon::diagnostic::Report;
+use daemon::error::Error;
 use daemon::signals::Signals;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -39,9 +39,9 @@ fn main() -> ExitCode {
 
 fn run(root: std::path::PathBuf, configuration: Configuration) -> Result<(), Error> {
     // Before the first thread: see Signals::new.
-    let signals = Signals::new().map_err(Error::while_doing("block signals"))?;
+    let signals = Signals::new().map_err(Error::when("block signals"))?;
     daemon::log::start(PROGRAM.name, configuration.settings.log_level)
-        .map_err(Error::while_doing("start the log"))?;
+        .map_err(Error::when("start the log"))?;
     raise_file_limit();
     Daemon::new(root, configuration, signals, random_seed())?.run()
 }

@@ -2,13 +2,14 @@
 //!
 //! Admission rule: used by all three daemons, and about being a daemon. Configuration files and their mistakes
 //! (`dropin`, `document`, `reader`, `diagnostic`, `units`), the loop and what wakes it (`event_loop`, `queue`,
-//! `signals`), and the outside (`bus`, `notify`, `log`, `cli`).
+//! `signals`), and the outside (`bus`, `notify`, `log`, `cli`, `error`).
 
 pub mod bus;
 pub mod cli;
 pub mod diagnostic;
 pub mod document;
 pub mod dropin;
+pub mod error;
 pub mod event_loop;
 pub mod log;
 pub mod notify;

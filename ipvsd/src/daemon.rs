@@ -17,12 +17,12 @@ use daemon::signals::{Signal, Signals};
 use crate::bus::{BusService, Snapshot};
 use crate::config;
 use crate::director::{Action, Director, Event};
-use crate::error::Error;
 use crate::health::{Answer, Target};
 use crate::kernel::Kernel;
 use crate::owned::OwnedFile;
 use crate::service::Settings;
 use crate::status::Status;
+use daemon::error::Error;
 
 /// Commands that may wait for the loop.
 const COMMANDS: usize = 64;

@@ -8,7 +8,6 @@ mod checks;
 pub mod config;
 pub mod daemon;
 pub mod director;
-pub mod error;
 pub mod health;
 pub mod ipvs;
 pub mod kernel;

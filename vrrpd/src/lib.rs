@@ -8,7 +8,6 @@ pub mod bus;
 pub mod config;
 pub mod counters;
 pub mod daemon;
-pub mod error;
 pub mod interfaces;
 pub mod monitor;
 pub mod packet;

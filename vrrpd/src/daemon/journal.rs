@@ -8,6 +8,7 @@ use std::time::Instant;
 use log::Level;
 
 use super::instance::{Instance, Remark, more};
+use crate::addresses::Operation;
 use crate::receive::Discard;
 use crate::router::reason::Reason;
 use crate::router::{Report, StateName};
@@ -194,8 +195,11 @@ impl Journal {
             Notice::LeftBehind(_) => self.stray_address(notice),
             Notice::Failed(request, error) => {
                 let unsaid = instance.limits.address_failed.hit(now);
-                let text =
-                    format!("cannot {:?} {}: {error}, retrying in 1s", request.operation, request.address);
+                let verb = match request.operation {
+                    Operation::Add => "add",
+                    Operation::Remove => "remove",
+                };
+                let text = format!("cannot {verb} {}: {error}, retrying in 1s", request.address);
                 self.limited(Level::Error, name, unsaid, &text);
             }
         }

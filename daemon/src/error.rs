@@ -1,9 +1,12 @@
-//! What can keep vrrpd from starting. Everything later is answered by going on, and shown in the objects.
+//! What can keep a daemon from starting, or its loop from going on. Everything else is answered by going on, and
+//! shown in the objects; what is wrong with a configuration is a `Report`.
 
 use std::{fmt, io};
 
+/// Says what we were doing; the source says what the kernel said to it.
 #[derive(Debug)]
 pub struct Error {
+    /// Such as "open the event loop".
     doing: &'static str,
     source: io::Error,
 }
