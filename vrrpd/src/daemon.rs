@@ -341,8 +341,7 @@ impl Daemon {
                     announce(now, name, instance, &self.links, &mut self.journal, &address);
                 }
                 Action::Transition { from } => {
-                    instance.since_usec = self.events.clock().realtime_usec(instance.router.since());
-                    instance.counters.became_active += u64::from(instance.router.is_active());
+                    instance.entered(self.events.clock().realtime_usec(instance.router.since()));
                     self.journal.transition(name, from, instance);
                     self.publish_at = Some(now);
                 }
@@ -377,7 +376,9 @@ impl Daemon {
         if let Some(name) = &name
             && let Some(instance) = self.routers.get_mut(name)
         {
-            instance.counters.addresses_restored += u64::from(matches!(notice, Notice::Lost(_)));
+            if instance.note(notice) {
+                self.publish_at = Some(now);
+            }
             self.journal.address(now, name, instance, notice);
         } else {
             self.journal.stray_address(notice);
@@ -457,7 +458,7 @@ impl Daemon {
     fn snapshot(&self) -> Snapshot {
         let routers = self.routers.iter().map(|(name, instance)| {
             let Instance { config, router, counters, since_usec, .. } = instance;
-            RouterStatus::new(name, *since_usec, config, router, counters)
+            RouterStatus::new(name, *since_usec, instance.reason(), config, router, counters)
         });
         Snapshot { routers: routers.collect(), discarded: self.discarded }
     }

@@ -37,14 +37,21 @@ pub struct RouterStatus {
 }
 
 impl RouterStatus {
-    pub fn new(name: &str, since: u64, config: &RouterConfig, router: &Router, counters: &Counters) -> Self {
+    pub fn new(
+        name: &str,
+        since: u64,
+        reason: String,
+        config: &RouterConfig,
+        router: &Router,
+        counters: &Counters,
+    ) -> Self {
         let settings = &config.settings;
         let addresses = settings.addresses.iter();
         Self {
             name: name.to_owned(),
             state: router.state(),
             since,
-            reason: router.reason().to_string(),
+            reason,
             vrid: config.vrid.get(),
             interface: config.interface.to_string(),
             version: settings.version.number(),

@@ -1,14 +1,18 @@
 //! One virtual router as the daemon keeps it: configuration, state machine, counters, and what was said about it.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use crate::addresses::Operation;
 use crate::config::RouterConfig;
 use crate::counters::Counters;
 use crate::packet::{Advertisement, Body, ChecksumForm};
 use crate::receive::{Discard, Expected, same_addresses};
 use crate::router::Router;
-use crate::types::Priority;
+use crate::table::Notice;
+use crate::types::{Priority, VirtualAddress};
 
 /// The same thing is said again after this, if it still happens.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
@@ -58,12 +62,48 @@ pub(super) struct Instance {
     pub(super) limits: Limits,
     /// When the state was entered, microseconds of CLOCK_REALTIME.
     pub(super) since_usec: u64,
+    /// Addresses that the kernel did not let us add, and why.
+    refused: BTreeMap<VirtualAddress, String>,
 }
 
 impl Instance {
     pub(super) fn new(now: Instant, since_usec: u64, config: RouterConfig) -> Self {
         let router = Router::new(now, config.settings.clone());
-        Self { config, router, counters: Counters::default(), limits: Limits::default(), since_usec }
+        let (counters, limits, refused) = (Counters::default(), Limits::default(), BTreeMap::new());
+        Self { config, router, counters, limits, since_usec, refused }
+    }
+
+    /// The state was entered just now.
+    pub(super) fn entered(&mut self, since_usec: u64) {
+        self.since_usec = since_usec;
+        self.counters.became_active += u64::from(self.router.is_active());
+        self.refused.clear();
+    }
+
+    /// Something happened to one of its addresses. Whether the object reads differently now.
+    pub(super) fn note(&mut self, notice: &Notice) -> bool {
+        match notice {
+            Notice::Installed(address) => self.refused.remove(address).is_some(),
+            Notice::Failed(request, error) if request.operation == Operation::Add => {
+                let why = error.to_string();
+                self.refused.insert(request.address.clone(), why.clone()) != Some(why)
+            }
+            Notice::Lost(_) => {
+                self.counters.addresses_restored += 1;
+                true
+            }
+            Notice::Foreign(_) | Notice::LeftBehind(_) | Notice::Failed(..) => false,
+        }
+    }
+
+    /// Why it is in its state, and what it lacks there.
+    pub(super) fn reason(&self) -> String {
+        let mut text = self.router.reason().to_string();
+        let ours = |address: &VirtualAddress| self.config.settings.addresses.contains(address);
+        for (address, why) in self.refused.iter().filter(|(address, _)| ours(address)) {
+            write!(text, "; without {address}: {why}").expect("writing to a String cannot fail");
+        }
+        text
     }
 
     /// Check an advertisement against the configuration, and count it. `Err` is to be counted as well.
@@ -116,7 +156,41 @@ pub(super) enum Remark {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use daemon::diagnostic::Report;
+    use daemon::testing::TempRoot;
+
     use super::*;
+    use crate::addresses::Request;
+    use crate::config;
+
+    fn router_config() -> RouterConfig {
+        let root = TempRoot::new();
+        let text = "interface = \"lo\"\nvirtual_router_id = 1\naddresses = [\"10.0.0.9/24\"]\n";
+        root.write("etc/trivet/vrrp.d/gateway.toml", text);
+        config::load(root.path(), None, &mut Report::new()).routers.remove("gateway").unwrap()
+    }
+
+    #[test]
+    fn an_address_that_the_kernel_refuses_is_told_by_the_router_until_it_is_there() {
+        #[expect(clippy::disallowed_methods, reason = "a test's clock has to start somewhere")]
+        let mut instance = Instance::new(Instant::now(), 0, router_config());
+        let address = instance.config.settings.addresses[0].clone();
+        let refused = || {
+            let request = Request { operation: Operation::Add, address: address.clone(), index: 1 };
+            Notice::Failed(request, io::Error::from(io::ErrorKind::PermissionDenied))
+        };
+        assert!(instance.note(&refused()));
+        assert!(!instance.note(&refused()), "the same again is no news");
+        let wanted = format!("without {address}: permission denied");
+        assert!(instance.reason().ends_with(&wanted), "{}", instance.reason());
+        assert!(instance.note(&Notice::Installed(address.clone())));
+        assert!(!instance.reason().contains("without"));
+        assert!(instance.note(&refused()));
+        instance.entered(0);
+        assert!(!instance.reason().contains("without"), "a new state begins without it");
+    }
 
     #[test]
     fn what_happens_often_is_said_once_and_counted() {
