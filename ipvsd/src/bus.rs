@@ -279,9 +279,9 @@ impl ServiceObject {
         self.get(|service| service.last_repair.clone())
     }
 
-    /// One row for each real server: address, weight (configured), effective_weight (in the kernel), in_table, health
-    /// (unchecked, unknown, up, down), reason, since (microseconds since 1970; 0: never), stale (checkd said so once,
-    /// but cannot be heard now), active_connections, inactive_connections.
+    /// One row for each real server: Address, Weight (configured), EffectiveWeight (in the kernel), InTable, Health
+    /// (unchecked, unknown, up, down), Reason, Since (microseconds since 1970; 0: never), Stale (checkd said so once,
+    /// but cannot be heard now), ActiveConnections, InactiveConnections.
     #[zbus(property)]
     fn servers(&self) -> fdo::Result<Vec<HashMap<&'static str, Variant<'static>>>> {
         self.get(|service| service.servers.iter().map(row).collect())
@@ -290,15 +290,15 @@ impl ServiceObject {
 
 fn row(server: &ServerStatus) -> HashMap<&'static str, Variant<'static>> {
     HashMap::from([
-        ("address", Variant::from(server.address.clone())),
-        ("weight", Variant::from(u32::from(server.weight))),
-        ("effective_weight", Variant::from(server.effective_weight)),
-        ("in_table", Variant::from(server.in_table)),
-        ("health", Variant::from(server.health)),
-        ("reason", Variant::from(server.reason.clone())),
-        ("since", Variant::from(server.since)),
-        ("stale", Variant::from(server.stale)),
-        ("active_connections", Variant::from(server.connections.active)),
-        ("inactive_connections", Variant::from(server.connections.inactive)),
+        ("Address", Variant::from(server.address.clone())),
+        ("Weight", Variant::from(u32::from(server.weight))),
+        ("EffectiveWeight", Variant::from(server.effective_weight)),
+        ("InTable", Variant::from(server.in_table)),
+        ("Health", Variant::from(server.health)),
+        ("Reason", Variant::from(server.reason.clone())),
+        ("Since", Variant::from(server.since)),
+        ("Stale", Variant::from(server.stale)),
+        ("ActiveConnections", Variant::from(server.connections.active)),
+        ("InactiveConnections", Variant::from(server.connections.inactive)),
     ])
 }

@@ -12,8 +12,8 @@ const WEB: &str = "address = \"10.0.10.50:80\"\nscheduler = \"rr\"\ncheck = \"tc
                    [[server]]\naddress = \"192.168.100.101:80\"\n[[server]]\naddress = \"192.168.100.102:80\"\n";
 
 /// In the rows of `Servers`.
-const STALE: &str = "Str(\"stale\"): Variant(Bool(true))";
-const FRESH: &str = "Str(\"stale\"): Variant(Bool(false))";
+const STALE: &str = "Str(\"Stale\"): Variant(Bool(true))";
+const FRESH: &str = "Str(\"Stale\"): Variant(Bool(false))";
 
 fn tcp(addresses: &[&str]) -> Vec<(String, String)> {
     addresses.iter().map(|address| ("tcp".to_owned(), (*address).to_owned())).collect()
