@@ -27,10 +27,7 @@ struct Site {
 impl Site {
     fn new() -> Self {
         let lab = Lab::new();
-        lab.segment("outside");
-        lab.segment("inside");
-        let networks = [("eth0", "outside", "10.0.10.51/24"), ("eth1", "inside", "192.168.100.11/22")];
-        let director = lab.host("lvs1", &networks);
+        let director = lab.lone_director();
         let mallory = lab.host("mallory", &[("eth0", "inside", "192.168.100.66/22")]);
         let capture = Capture::start(&mallory, "eth0");
         let wire = Wire::open(&mallory, "eth0");

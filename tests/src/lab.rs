@@ -58,6 +58,13 @@ impl Lab {
         Host::new(name, namespace, directory, self.switch.path(), ports)
     }
 
+    /// lvs1 of the NAT pair by itself, on segments "outside" and "inside" of its own.
+    pub fn lone_director(&self) -> Host {
+        self.segment("outside");
+        self.segment("inside");
+        self.host("lvs1", &[("eth0", "outside", "10.0.10.51/24"), ("eth1", "inside", "192.168.100.11/22")])
+    }
+
     pub fn switch(&self) -> &Namespace {
         &self.switch
     }

@@ -75,7 +75,7 @@ pub struct Daemon {
     table: AddressTable,
     routers: BTreeMap<String, Instance>,
     discarded: [u64; Discard::COUNT],
-    buffer: Box<[u8; LONGEST_PACKET]>,
+    buffer: Vec<u8>,
     journal: Journal,
     publisher: Publisher<Snapshot>,
     publish_at: Option<Instant>,
@@ -112,7 +112,7 @@ impl Daemon {
             table: AddressTable::default(),
             routers: BTreeMap::new(),
             discarded: Default::default(),
-            buffer: Box::new([0; LONGEST_PACKET]),
+            buffer: vec![0; LONGEST_PACKET],
             journal: Journal::default(),
             publisher,
             publish_at: None,
@@ -200,7 +200,7 @@ impl Daemon {
     /// Read what has arrived on an interface.
     fn receive(&mut self, now: Instant, index: u32) {
         // Borrowed from us while routers are; nobody else reads into it.
-        let mut buffer = std::mem::replace(&mut self.buffer, Box::new([0; LONGEST_PACKET]));
+        let mut buffer = std::mem::take(&mut self.buffer);
         for _ in 0..PACKETS_PER_TURN {
             let Some((interface, socket)) = self.links.vrrp(index) else { break };
             let interface = Arc::clone(interface);

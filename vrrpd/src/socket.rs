@@ -44,7 +44,7 @@ impl VrrpSocket {
     }
 
     /// One packet with its IPv4 header; `None` if there is none.
-    pub fn receive<'a>(&self, buffer: &'a mut [u8; LONGEST_PACKET]) -> io::Result<Option<&'a [u8]>> {
+    pub fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
         match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(length) => Ok(Some(&buffer[..length])),
             Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(None),
