@@ -5,7 +5,7 @@
 //! take the administrator's for ours.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::thread;
 use std::time::Duration;
 
@@ -137,7 +137,7 @@ async fn perform(handle: &Handle, request: Request) -> Answer {
     let message = message(&request);
     let result = match request.operation {
         Operation::Add => {
-            let mut add = handle.address().add(request.index, IpAddr::V4(request.address.address), 0);
+            let mut add = handle.address().add(request.index, request.address.address, 0);
             *add.message_mut() = message;
             outcome(add.execute().await, nix::libc::EEXIST)
         }
@@ -148,10 +148,17 @@ async fn perform(handle: &Handle, request: Request) -> Answer {
 
 /// As `ip address add ADDRESS/LEN dev …` has it, without a broadcast address, and with our tag.
 fn message(request: &Request) -> AddressMessage {
-    let mut message = AddressMessageBuilder::<Ipv4Addr>::new()
-        .index(request.index)
-        .address(request.address.address, request.address.prefix_len)
-        .build();
+    let VirtualAddress { address, prefix_len, .. } = request.address;
+    let mut message = match address {
+        IpAddr::V4(address) => {
+            let builder = AddressMessageBuilder::<Ipv4Addr>::new().index(request.index);
+            builder.address(address, prefix_len).build()
+        }
+        IpAddr::V6(address) => {
+            let builder = AddressMessageBuilder::<Ipv6Addr>::new().index(request.index);
+            builder.address(address, prefix_len).build()
+        }
+    };
     message.attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
     message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(OUR_TAG)));
     message
@@ -235,7 +242,8 @@ mod tests {
             let batch: Vec<Request> = (0..MANY)
                 .map(|number| {
                     let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 1, 0, 1)) + number);
-                    let address = VirtualAddress { interface: "lo".into(), address, prefix_len: 32 };
+                    let address =
+                        VirtualAddress { interface: "lo".into(), address: address.into(), prefix_len: 32 };
                     Request { operation, address, index: 1 }
                 })
                 .collect();

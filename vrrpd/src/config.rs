@@ -19,7 +19,7 @@ use log::LevelFilter;
 use crate::interfaces::Interfaces;
 use crate::packet::{Authentication, ChecksumForm};
 use crate::router::settings::{Garp, Settings};
-use crate::types::{Centiseconds, Priority, Version, VirtualRouterId};
+use crate::types::{Centiseconds, Family, Priority, Version, VirtualRouterId};
 
 /// Version 2 counts whole seconds in eight bits, version 3 centiseconds in twelve.
 const INTERVALS_V2: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(255);
@@ -61,6 +61,8 @@ const OTHER_KEYS: &[(&str, &str)] = &[
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouterConfig {
     pub interface: Arc<str>,
+    /// Of its advertised addresses.
+    pub family: Family,
     pub vrid: VirtualRouterId,
     pub settings: Settings,
     /// Version 2 only.
@@ -85,8 +87,8 @@ pub struct Configuration {
 /// Where things stand that may clash with those of another file.
 #[derive(Debug, Default)]
 struct Places {
-    vrids: BTreeMap<(Arc<str>, VirtualRouterId), Location>,
-    addresses: BTreeMap<std::net::Ipv4Addr, Location>,
+    vrids: BTreeMap<(Arc<str>, Family, VirtualRouterId), Location>,
+    addresses: BTreeMap<std::net::IpAddr, Location>,
 }
 
 /// Read everything below `root`. What is returned is only to be used if the report has no errors.
@@ -128,7 +130,6 @@ impl RouterReader<'_, '_> {
     /// `None`: something that a router cannot be without is missing or wrong. All keys are read in any case.
     fn read(mut self) -> Option<RouterConfig> {
         let interface = self.interface();
-        let vrid = self.vrid(interface.as_ref());
         let version = self.version();
         let priority = self.reader.integer::<u8>("priority", 1..=255);
         let priority = priority.map_or(Priority::DEFAULT, |number| Priority(number.value));
@@ -140,12 +141,24 @@ impl RouterReader<'_, '_> {
             &mut self.places.addresses,
             self.present,
         );
+        let family = addresses
+            .as_ref()
+            .and_then(|addresses| addresses.first())
+            .map(|address| Family::of(address.address));
+        let vrid = self.vrid(interface.as_ref(), family);
         let garp = self.garp();
         let authentication = authentication::read(self.reader, self.root, version, self.present.is_some());
         let checksum = self.checksum(version);
         let settings =
             Settings { version: version?, priority, preempt, advert_interval, addresses: addresses?, garp };
-        Some(RouterConfig { interface: interface?.value, vrid: vrid?, settings, authentication, checksum })
+        Some(RouterConfig {
+            interface: interface?.value,
+            family: family?,
+            vrid: vrid?,
+            settings,
+            authentication,
+            checksum,
+        })
     }
 
     fn interface(&mut self) -> Option<Located<Arc<str>>> {
@@ -155,13 +168,17 @@ impl RouterReader<'_, '_> {
         Some(name)
     }
 
-    /// A VRID belongs to one router on each interface, or two would answer for each other.
-    fn vrid(&mut self, interface: Option<&Located<Arc<str>>>) -> Option<VirtualRouterId> {
+    /// A VRID belongs to one router of a family on each interface, or two would answer for each other.
+    fn vrid(
+        &mut self,
+        interface: Option<&Located<Arc<str>>>,
+        family: Option<Family>,
+    ) -> Option<VirtualRouterId> {
         let number = self.reader.integer::<u8>("virtual_router_id", 1..=255);
         let number = self.reader.require("virtual_router_id", number, "virtual_router_id = 1")?;
         let vrid = VirtualRouterId::new(number.value).expect("the range begins with 1");
         let interface = interface?;
-        let key = (Arc::clone(&interface.value), vrid);
+        let key = (Arc::clone(&interface.value), family.unwrap_or(Family::V4), vrid);
         if let Some(first) = self.places.vrids.get(&key) {
             let message = format!("virtual_router_id {vrid} is used twice on {}", interface.value);
             let hint = format!("the other is at {first}");

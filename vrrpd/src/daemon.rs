@@ -3,10 +3,13 @@
 //! A turn: sockets, netlink and bus; then timers, since what has arrived is to be read before a timer is believed;
 //! then addresses; then the log, the bus and, last, the watchdog. Nothing before the log waits for anybody.
 
+mod holding;
 mod instance;
 mod journal;
 mod links;
+mod reception;
 mod reload;
+mod stop;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,29 +28,24 @@ use crate::bus::{BusService, Command};
 use crate::config::Configuration;
 use crate::interfaces::{Change, Interfaces};
 use crate::monitor::{self, Monitor};
-use crate::packet::{self, Datagram};
 use crate::receive::Discard;
 use crate::router::reason::Fault;
 use crate::router::{Action, Event};
 use crate::socket::LONGEST_PACKET;
 use crate::status::{RouterStatus, Snapshot};
-use crate::table::{AddressTable, Notice};
+use crate::table::AddressTable;
 use crate::types::{Priority, VirtualAddress};
 use daemon::error::Error;
 use instance::Instance;
-use journal::{Entry, Journal};
+use journal::Journal;
 use links::{Links, Use};
 
 /// Commands that may wait for the loop.
 const COMMANDS: usize = 64;
-/// Packets read from one interface per turn: a flood cannot hold up the timers.
-const PACKETS_PER_TURN: usize = 64;
 /// Counters on the bus are at most so old.
 const PUBLISH: Duration = Duration::from_millis(500);
 /// After events could not be read or a socket could not be opened: no event need follow.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How long a stopping daemon waits for the kernel to take its addresses back. It takes less than a millisecond.
-const STOP: Duration = Duration::from_secs(3);
 
 /// What wakes the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -197,61 +195,6 @@ impl Daemon {
         self.notify.kick(now);
     }
 
-    /// Read what has arrived on an interface.
-    fn receive(&mut self, now: Instant, index: u32) {
-        // Borrowed from us while routers are; nobody else reads into it.
-        let mut buffer = std::mem::take(&mut self.buffer);
-        for _ in 0..PACKETS_PER_TURN {
-            let Some((interface, socket)) = self.links.vrrp(index) else { break };
-            let interface = Arc::clone(interface);
-            match socket.receive(&mut buffer) {
-                Ok(Some(packet)) => self.packet(now, &interface, packet),
-                Ok(None) => break,
-                Err(error) => {
-                    // An interface that goes says so here first; the monitor tells the rest.
-                    log::debug!("cannot receive on {interface}: {error}, ignoring");
-                    break;
-                }
-            }
-        }
-        self.buffer = buffer;
-    }
-
-    fn packet(&mut self, now: Instant, interface: &Arc<str>, packet: &[u8]) {
-        let Some(datagram) = Datagram::parse(packet) else { return };
-        self.publish_at.get_or_insert(now + PUBLISH);
-        let vrid = packet::peek_vrid(datagram.payload);
-        let owner = self.routers.iter_mut().find(|(_, instance)| {
-            Some(instance.config.vrid) == vrid && instance.config.interface == *interface
-        });
-        let Some((name, instance)) = owner else {
-            let number = datagram.payload.get(1).copied().unwrap_or_default();
-            let why = packet::decode(&datagram).err().unwrap_or(Discard::UnknownRouter(number));
-            self.discarded[why.index()] += 1;
-            log::debug!("dropped an advertisement from {} on {interface}: {why}", datagram.source);
-            return;
-        };
-        let decoded = packet::decode(&datagram).and_then(|advertisement| {
-            instance.accept(&advertisement).map(|remarks| (advertisement, remarks))
-        });
-        match decoded {
-            Ok((advertisement, remarks)) => {
-                self.journal.remarks(now, name, instance, datagram.source, &remarks);
-                let name = name.clone();
-                let event = Event::Advertisement {
-                    from: datagram.source,
-                    priority: advertisement.priority,
-                    interval: advertisement.interval,
-                };
-                self.dispatch(now, &name, event);
-            }
-            Err(why) => {
-                instance.counters.discard(why);
-                self.journal.discarded(now, name, instance, datagram.source, why);
-            }
-        }
-    }
-
     fn read_monitor(&mut self, now: Instant) {
         match self.monitor.read(&mut self.interfaces) {
             Ok(Change::Some) => self.interfaces_changed(now),
@@ -292,7 +235,7 @@ impl Daemon {
 
     /// From which address a router sends, or why it cannot take part. Like keepalived, a router is as good as the
     /// worst of its interfaces, those of its addresses among them: an Active router that cannot be reached is none.
-    fn usable(&self, instance: &Instance) -> Result<std::net::Ipv4Addr, Fault> {
+    fn usable(&self, instance: &Instance) -> Result<std::net::IpAddr, Fault> {
         let config = &instance.config;
         let addresses = &config.settings.addresses;
         let source = self.interfaces.primary(&config.interface, addresses)?;
@@ -350,50 +293,6 @@ impl Daemon {
         }
     }
 
-    /// Have the kernel's addresses as they should be, and tell the routers what came of it.
-    fn settle(&mut self, now: Instant) {
-        while self.table.wants_plan(now) {
-            let (requests, notices) = self.table.plan(now, &self.interfaces);
-            if !requests.is_empty()
-                && let Err(error) = self.addresses.request(requests)
-            {
-                self.journal.push(Entry::error(format!("cannot change addresses: {error}")));
-            }
-            for notice in notices {
-                self.notice(now, &notice);
-            }
-        }
-    }
-
-    fn notice(&mut self, now: Instant, notice: &Notice) {
-        let (address, event) = match notice {
-            Notice::Installed(address) => (address, Some(Event::Installed(address.clone()))),
-            Notice::Lost(address) => (address, Some(Event::Lost(address.clone()))),
-            Notice::Foreign(address) | Notice::LeftBehind(address) => (address, None),
-            Notice::Failed(request, _) => (&request.address, None),
-        };
-        let name = self.holder(address);
-        if let Some(name) = &name
-            && let Some(instance) = self.routers.get_mut(name)
-        {
-            if instance.note(notice) {
-                self.publish_at = Some(now);
-            }
-            self.journal.address(now, name, instance, notice);
-        } else {
-            self.journal.stray_address(notice);
-        }
-        if let (Some(name), Some(event)) = (name, event) {
-            self.dispatch(now, &name, event);
-        }
-    }
-
-    /// Whose address it is.
-    fn holder(&self, address: &VirtualAddress) -> Option<String> {
-        let has = |instance: &Instance| instance.config.settings.addresses.contains(address);
-        self.routers.iter().find(|(_, instance)| has(instance)).map(|(name, _)| name.clone())
-    }
-
     fn obey(&mut self, now: Instant) {
         let commands: Vec<Command> = self.commands.drain().collect();
         for command in commands {
@@ -415,34 +314,6 @@ impl Daemon {
                 }
             }
         }
-    }
-
-    /// Say so to the others, take the addresses back, and be gone.
-    fn stop(&mut self, now: Instant) -> Result<(), Error> {
-        self.notify.stopping();
-        let names: Vec<String> = self.routers.keys().cloned().collect();
-        for name in &names {
-            self.dispatch(now, name, Event::Shutdown);
-        }
-        // What happens to interfaces from now on starts nobody again.
-        self.routers.clear();
-        self.settle(now);
-        let deadline = now + STOP;
-        let mut ready = Vec::new();
-        let mut now = now;
-        while !self.table.is_settled() && now < deadline {
-            let wake = self.table.deadline().map_or(deadline, |retry| retry.min(deadline));
-            now = self.events.wait(Some(wake), &mut ready).map_err(Error::when("wait for events"))?;
-            self.read_answers(now);
-            self.settle(now);
-        }
-        if !self.table.is_settled() {
-            self.journal.push(Entry::error("the kernel did not take back all addresses in time".into()));
-        }
-        self.journal.write();
-        log::info!("stopped");
-        log::logger().flush();
-        Ok(())
     }
 
     fn publish(&mut self, now: Instant) {

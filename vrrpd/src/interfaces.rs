@@ -4,7 +4,7 @@
 //! do we send, whose is this address.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
@@ -32,7 +32,7 @@ pub struct Interface {
 /// An address on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Assigned {
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub prefix_len: u8,
     /// IFA_PROTO; 0 where nobody said.
     pub tag: u8,
@@ -156,7 +156,7 @@ impl Interfaces {
 
     /// The interface's primary address: the first that is neither ours nor, unless there is no other, one of
     /// `virtual_addresses` (which an owner has as its own).
-    pub fn primary(&self, name: &Arc<str>, virtual_addresses: &[VirtualAddress]) -> Result<Ipv4Addr, Fault> {
+    pub fn primary(&self, name: &Arc<str>, virtual_addresses: &[VirtualAddress]) -> Result<IpAddr, Fault> {
         let interface = self.usable(name)?;
         let own = || interface.addresses.iter().filter(|assigned| assigned.tag != OUR_TAG);
         let is_virtual =
@@ -181,8 +181,8 @@ fn assigned(message: &AddressMessage) -> Option<Assigned> {
     for attribute in &message.attributes {
         #[expect(clippy::wildcard_enum_match_arm, reason = "the kernel's attributes, not ours")]
         match attribute {
-            AddressAttribute::Local(IpAddr::V4(value)) => local = Some(*value),
-            AddressAttribute::Address(IpAddr::V4(value)) => address = Some(*value),
+            AddressAttribute::Local(value @ IpAddr::V4(_)) => local = Some(*value),
+            AddressAttribute::Address(value @ IpAddr::V4(_)) => address = Some(*value),
             AddressAttribute::Protocol(value) => tag = u8::from(*value),
             _ => {}
         }

@@ -1,15 +1,17 @@
-//! VRRP advertisements over IPv4, bytes to meaning and back: RFC 9568 (version 3) and RFC 3768 (version 2).
+//! VRRP advertisements, bytes to meaning and back: RFC 9568 (version 3) and RFC 3768 (version 2).
 //!
 //! Pure. Checks that need no configuration are made here, in the order of RFC 9568 section 7.1; those that compare
 //! with a router's settings are in `receive.rs`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::receive::Discard;
-use crate::types::{Centiseconds, Priority, Version, VirtualRouterId};
+use crate::types::{Centiseconds, Family, Priority, Version, VirtualRouterId};
 
-/// Where advertisements go (RFC 9568, 5.1.1.2).
+/// Where advertisements go over IPv4 (RFC 9568, 5.1.1.2).
 pub const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
+/// Where advertisements go over IPv6 (RFC 9568, 5.1.2.2).
+pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
 /// RFC 9568, 5.1.1.4.
 pub const PROTOCOL: u8 = 112;
 /// Nothing that crossed a router is believed (RFC 9568, 5.1.1.3).
@@ -53,7 +55,8 @@ pub struct Advertisement {
     pub priority: Priority,
     /// 0 may arrive; it is never sent.
     pub interval: Centiseconds,
-    pub addresses: Vec<Ipv4Addr>,
+    /// All of the family of the packet that carries them (RFC 9568, 5.2.9).
+    pub addresses: Vec<IpAddr>,
     pub body: Body,
 }
 
@@ -103,17 +106,22 @@ pub enum ChecksumForm {
     PseudoHeader,
 }
 
-/// An IPv4 packet of protocol 112, as a raw socket delivers it.
+/// What a packet of protocol 112 says, whichever family carried it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram<'a> {
-    pub source: Ipv4Addr,
-    pub destination: Ipv4Addr,
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    /// IPv6: the hop limit.
     pub ttl: u8,
     pub payload: &'a [u8],
 }
 
 impl<'a> Datagram<'a> {
-    /// Split an IPv4 packet. `None` if it is too short to be one; the kernel does not deliver such.
+    pub fn family(&self) -> Family {
+        Family::of(self.source)
+    }
+
+    /// Split an IPv4 packet, as a raw socket delivers it. `None` if it is too short to be one; the kernel does not deliver such.
     pub fn parse(packet: &'a [u8]) -> Option<Self> {
         let header_len = usize::from(packet.first()? & 0x0f) * 4;
         if header_len < 20 || packet.len() < header_len {
@@ -123,8 +131,8 @@ impl<'a> Datagram<'a> {
         let claimed = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
         let end = claimed.clamp(header_len, packet.len());
         Some(Self {
-            source: address_at(packet, 12),
-            destination: address_at(packet, 16),
+            source: IpAddr::V4(ipv4_at(packet, 12)),
+            destination: IpAddr::V4(ipv4_at(packet, 16)),
             ttl: packet[8],
             payload: &packet[header_len..end],
         })
@@ -132,8 +140,44 @@ impl<'a> Datagram<'a> {
 }
 
 /// Four bytes at `offset`, which the caller has checked to be there.
-fn address_at(bytes: &[u8], offset: usize) -> Ipv4Addr {
+fn ipv4_at(bytes: &[u8], offset: usize) -> Ipv4Addr {
     Ipv4Addr::new(bytes[offset], bytes[offset + 1], bytes[offset + 2], bytes[offset + 3])
+}
+
+/// The length of an address, bytes.
+fn address_len(family: Family) -> usize {
+    match family {
+        Family::V4 => 4,
+        Family::V6 => 16,
+    }
+}
+
+/// Where advertisements of this family go.
+pub fn group(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(GROUP),
+        Family::V6 => IpAddr::V6(GROUP_V6),
+    }
+}
+
+/// The addresses that a part of a packet consists of.
+fn addresses(family: Family, bytes: &[u8]) -> Vec<IpAddr> {
+    let chunks = bytes.chunks_exact(address_len(family));
+    match family {
+        Family::V4 => chunks.map(|chunk| IpAddr::V4(ipv4_at(chunk, 0))).collect(),
+        Family::V6 => chunks
+            .map(|chunk| <[u8; 16]>::try_from(chunk).expect("chunks of 16"))
+            .map(|octets| IpAddr::V6(octets.into()))
+            .collect(),
+    }
+}
+
+/// The bytes of an address, appended.
+fn push_address(bytes: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => bytes.extend(address.octets()),
+        IpAddr::V6(address) => bytes.extend(address.octets()),
+    }
 }
 
 /// The VRID of a packet that may be broken elsewhere, so that its fault is counted where an operator looks for it.
@@ -147,7 +191,8 @@ pub fn decode(datagram: &Datagram<'_>) -> Result<Advertisement, Discard> {
     if datagram.ttl != TTL {
         return Err(Discard::Ttl(datagram.ttl));
     }
-    if datagram.destination != GROUP {
+    let family = datagram.family();
+    if datagram.destination != group(family) {
         return Err(Discard::Destination(datagram.destination));
     }
     let &[version_type, vrid, priority, count, fifth, sixth, _, _, ..] = payload else {
@@ -161,7 +206,7 @@ pub fn decode(datagram: &Datagram<'_>) -> Result<Advertisement, Discard> {
     if version_type & 0x0f != ADVERTISEMENT {
         return Err(Discard::Type(version_type & 0x0f));
     }
-    let addresses_end = HEADER + 4 * usize::from(count);
+    let addresses_end = HEADER + address_len(family) * usize::from(count);
     let least = addresses_end + if version == Version::V2 { AUTHENTICATION } else { 0 };
     // Longer is accepted, as section 7.1 has it ("greater than or equal"): keepalived's HMAC trailer is such.
     if payload.len() < least {
@@ -172,8 +217,7 @@ pub fn decode(datagram: &Datagram<'_>) -> Result<Advertisement, Discard> {
     if count == 0 {
         return Err(Discard::NoAddresses);
     }
-    let addresses =
-        payload[HEADER..addresses_end].chunks_exact(4).map(|bytes| address_at(bytes, 0)).collect();
+    let addresses = addresses(family, &payload[HEADER..addresses_end]);
     let (interval, body) = match version {
         Version::V2 => {
             let data = &payload[addresses_end..least];
@@ -203,7 +247,7 @@ fn authentication(kind: u8, data: &[u8]) -> Authentication {
 
 /// Which of the two checksums is right, if one is.
 fn checksum_form(version: Version, datagram: &Datagram<'_>) -> Option<ChecksumForm> {
-    if checksum(0, datagram.payload) == 0 {
+    if datagram.family() == Family::V4 && checksum(0, datagram.payload) == 0 {
         return Some(ChecksumForm::MessageOnly);
     }
     let pseudo = pseudo_header(datagram.source, datagram.destination, datagram.payload.len());
@@ -213,8 +257,10 @@ fn checksum_form(version: Version, datagram: &Datagram<'_>) -> Option<ChecksumFo
 
 impl Advertisement {
     /// The bytes to send. `source` is needed for the checksum with a pseudo-header.
-    pub fn encode(&self, source: Ipv4Addr) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER + 4 * self.addresses.len() + AUTHENTICATION);
+    pub fn encode(&self, source: IpAddr) -> Vec<u8> {
+        let family = Family::of(source);
+        let mut bytes =
+            Vec::with_capacity(HEADER + address_len(family) * self.addresses.len() + AUTHENTICATION);
         let count =
             u8::try_from(self.addresses.len()).expect("the configuration allows 255 addresses at most");
         let version_type = self.body.version().number() << 4 | ADVERTISEMENT;
@@ -230,13 +276,18 @@ impl Advertisement {
                 bytes.extend([0, 0]);
             }
         }
-        bytes.extend(self.addresses.iter().flat_map(Ipv4Addr::octets));
+        for address in &self.addresses {
+            push_address(&mut bytes, *address);
+        }
         let mut start = 0;
         match self.body {
             Body::V2(Authentication::Pass(data)) => bytes.extend(data),
             Body::V2(Authentication::None | Authentication::Other(_)) => bytes.extend([0; AUTHENTICATION]),
-            Body::V3(ChecksumForm::MessageOnly) => {}
-            Body::V3(ChecksumForm::PseudoHeader) => start = pseudo_header(source, GROUP, bytes.len()),
+            Body::V3(ChecksumForm::MessageOnly) if family == Family::V4 => {}
+            // Over IPv6 there is but one form (RFC 9568, 5.2.8).
+            Body::V3(ChecksumForm::MessageOnly | ChecksumForm::PseudoHeader) => {
+                start = pseudo_header(source, group(family), bytes.len());
+            }
         }
         let sum = checksum(start, &bytes).to_be_bytes();
         bytes[6..8].copy_from_slice(&sum);
@@ -254,10 +305,13 @@ impl Authentication {
     }
 }
 
-/// Sum over the IPv4 pseudo-header: addresses, protocol and length.
-fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, length: usize) -> u32 {
-    let length = u16::try_from(length).expect("an IPv4 payload is shorter than 64 KiB");
-    sum(&source.octets()) + sum(&destination.octets()) + u32::from(PROTOCOL) + u32::from(length)
+/// Sum over the pseudo-header: addresses, protocol and length (RFC 9568, 5.2.8; RFC 8200, 8.1).
+fn pseudo_header(source: IpAddr, destination: IpAddr, length: usize) -> u32 {
+    let length = u16::try_from(length).expect("a payload is shorter than 64 KiB");
+    let mut addresses = Vec::with_capacity(32);
+    push_address(&mut addresses, source);
+    push_address(&mut addresses, destination);
+    sum(&addresses) + u32::from(PROTOCOL) + u32::from(length)
 }
 
 /// The Internet checksum (RFC 1071) of `bytes`, on top of a sum; 0 over bytes that hold a right checksum.

@@ -3,7 +3,7 @@
 //! Each check has its own counter (`counters.rs`); a dropped packet costs nothing else but a rate-limited log line.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::packet::{Advertisement, Authentication, Body};
 use crate::types::{Centiseconds, Version};
@@ -12,7 +12,7 @@ use crate::types::{Centiseconds, Version};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discard {
     Ttl(u8),
-    Destination(Ipv4Addr),
+    Destination(IpAddr),
     /// Not the version that this router speaks.
     Version(u8),
     Type(u8),
@@ -139,8 +139,8 @@ impl Expected {
 
 /// Whether two address lists name the same addresses, in whatever order. RFC 9568 section 7.1: a difference MAY be
 /// logged and is no reason to drop; keepalived 2.2 drops, which makes two Actives of every rolling change.
-pub fn same_addresses(ours: impl Iterator<Item = Ipv4Addr>, theirs: &[Ipv4Addr]) -> bool {
-    let mut ours: Vec<Ipv4Addr> = ours.collect();
+pub fn same_addresses(ours: impl Iterator<Item = IpAddr>, theirs: &[IpAddr]) -> bool {
+    let mut ours: Vec<IpAddr> = ours.collect();
     let mut theirs = theirs.to_vec();
     ours.sort_unstable();
     theirs.sort_unstable();
@@ -150,6 +150,8 @@ pub fn same_addresses(ours: impl Iterator<Item = Ipv4Addr>, theirs: &[Ipv4Addr])
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
+
     use crate::packet::ChecksumForm;
     use crate::types::{Priority, VirtualRouterId};
 
@@ -158,7 +160,7 @@ mod tests {
             vrid: VirtualRouterId::new(1).unwrap(),
             priority: Priority(100),
             interval: Centiseconds(100),
-            addresses: vec![Ipv4Addr::new(10, 0, 0, 1)],
+            addresses: vec![IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))],
             body,
         }
     }
@@ -202,7 +204,7 @@ mod tests {
 
     #[test]
     fn address_lists_are_compared_without_their_order() {
-        let [a, b] = [Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)];
+        let [a, b] = [IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2))];
         assert!(same_addresses([a, b].into_iter(), &[b, a]));
         assert!(!same_addresses([a, b].into_iter(), &[a]));
         assert!(!same_addresses([a].into_iter(), &[b]));

@@ -8,14 +8,17 @@ pub mod event;
 pub mod reason;
 pub mod settings;
 
-use std::net::Ipv4Addr;
-use std::time::Instant;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
 
 use crate::types::{Centiseconds, Priority, Version};
 use announcer::Announcer;
 pub use event::{Action, Actions, Event, Report, StateName};
 use reason::{Fault, Reason};
 use settings::Settings;
+
+/// Before the first [`Event::Ready`].
+const UNSPECIFIED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 #[derive(Debug)]
 enum State {
@@ -33,7 +36,7 @@ struct Backup {
     restarted: Instant,
     wait: Wait,
     /// The last Active router of a lower priority, whose advertisements we discard: the one that we will preempt.
-    lesser: Option<(Ipv4Addr, Priority)>,
+    lesser: Option<(IpAddr, Priority)>,
 }
 
 /// How long Active_Down_Timer was set for.
@@ -72,14 +75,16 @@ pub struct Router {
     state: State,
     reason: Reason,
     since: Instant,
-    source: Ipv4Addr,
-    active_peer: Option<Ipv4Addr>,
+    source: IpAddr,
+    /// The effective priority: the configured one, and what tracking makes of it.
+    priority: Priority,
+    active_peer: Option<IpAddr>,
 }
 
 impl Router {
     pub fn new(now: Instant, settings: Settings) -> Self {
-        let (state, reason) = (State::Initialize, Reason::Starting);
-        Self { settings, state, reason, since: now, source: Ipv4Addr::UNSPECIFIED, active_peer: None }
+        let (state, reason, priority) = (State::Initialize, Reason::Starting, settings.priority);
+        Self { settings, state, reason, since: now, source: UNSPECIFIED, priority, active_peer: None }
     }
 
     pub fn settings(&self) -> &Settings {
@@ -93,6 +98,21 @@ impl Router {
             State::Backup(_) => StateName::Backup,
             State::Active(_) => StateName::Active,
         }
+    }
+
+    /// The effective priority.
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// Skew_Time (section 6.1) of the effective priority.
+    fn skew(&self, interval: Centiseconds) -> Duration {
+        self.settings.skew(self.priority, interval)
+    }
+
+    /// Active_Down_Interval (section 6.1) of the effective priority.
+    fn active_down_interval(&self, interval: Centiseconds) -> Duration {
+        self.settings.active_down_interval(self.priority, interval)
     }
 
     pub fn is_active(&self) -> bool {
@@ -109,12 +129,12 @@ impl Router {
     }
 
     /// The primary address of its interface; unspecified before the first [`Event::Ready`].
-    pub fn source(&self) -> Ipv4Addr {
+    pub fn source(&self) -> IpAddr {
         self.source
     }
 
     /// Who else is Active, as far as we know: whom we heard last. None while we are.
-    pub fn active_peer(&self) -> Option<Ipv4Addr> {
+    pub fn active_peer(&self) -> Option<IpAddr> {
         self.active_peer
     }
 
@@ -133,9 +153,9 @@ impl Router {
     fn active_down(&self, backup: &Backup) -> Instant {
         let interval = backup.active_adver_interval;
         let wait = match backup.wait {
-            Wait::ActiveDown => self.settings.active_down_interval(interval),
-            Wait::Skew => self.settings.skew(interval),
-            Wait::Relisten => interval.duration() + self.settings.skew(interval),
+            Wait::ActiveDown => self.active_down_interval(interval),
+            Wait::Skew => self.skew(interval),
+            Wait::Relisten => interval.duration() + self.skew(interval),
         };
         backup.restarted + wait
     }
@@ -161,6 +181,11 @@ impl Router {
                     active.announcer.removed(&address);
                 }
             }
+            Event::Priority(priority) => {
+                if !self.settings.is_owner() {
+                    self.priority = priority;
+                }
+            }
             Event::Reconfigure(settings) => self.reconfigure(now, settings, &mut actions),
             Event::Announce => {
                 if let State::Active(active) = &mut self.state {
@@ -178,7 +203,7 @@ impl Router {
     fn step_down_if_late(&mut self, now: Instant, actions: &mut Actions) {
         let State::Active(active) = &self.state else { return };
         let silence = now.saturating_duration_since(active.last_advert);
-        if silence <= self.settings.active_down_interval(self.settings.advert_interval) {
+        if silence <= self.active_down_interval(self.settings.advert_interval) {
             return;
         }
         self.active_peer = None;
@@ -186,7 +211,7 @@ impl Router {
     }
 
     /// Section 6.4.1, Startup. A router comes back from a fault the same way.
-    fn ready(&mut self, now: Instant, source: Ipv4Addr, actions: &mut Actions) {
+    fn ready(&mut self, now: Instant, source: IpAddr, actions: &mut Actions) {
         self.source = source;
         match self.state {
             State::Initialize | State::Fault => {
@@ -194,7 +219,7 @@ impl Router {
                     self.become_active(now, Reason::Owner, actions);
                 } else {
                     let interval = self.settings.advert_interval;
-                    let listening = Reason::Listening(self.settings.active_down_interval(interval));
+                    let listening = Reason::Listening(self.active_down_interval(interval));
                     self.become_backup(now, interval, listening, actions);
                 }
             }
@@ -226,7 +251,7 @@ impl Router {
             // Section 6.4.3: Adver_Timer fires.
             State::Active(active) => {
                 if active.next_advert <= now {
-                    actions.push(Action::SendAdvertisement(self.settings.priority));
+                    actions.push(Action::SendAdvertisement(self.priority));
                     active.sent(now, self.settings.advert_interval);
                 }
                 self.announce(now, actions);
@@ -255,7 +280,7 @@ impl Router {
             (_, Some((peer, priority)), _) => Reason::Preempted { peer, priority },
             (Wait::Skew, None, Some(peer)) => Reason::Released(peer),
             (Wait::ActiveDown | Wait::Relisten | Wait::Skew, None, last_peer) => {
-                Reason::Silence { last_peer, interval: self.settings.active_down_interval(interval) }
+                Reason::Silence { last_peer, interval: self.active_down_interval(interval) }
             }
         };
         self.become_active(now, reason, actions);
@@ -284,7 +309,7 @@ impl Router {
         }
         // An owner preempts whatever Preempt_Mode says (section 6.1).
         let preempt = self.settings.preempt || self.settings.is_owner();
-        if heard.priority < self.settings.priority && preempt {
+        if heard.priority < self.priority && preempt {
             // Discard: the timer is not restarted.
             backup.lesser = Some((heard.from, heard.priority));
             self.active_peer = Some(heard.from);
@@ -302,7 +327,7 @@ impl Router {
     /// Section 6.4.3: an ADVERTISEMENT is received. Preempt_Mode is not asked here.
     fn advertisement_in_active(&mut self, now: Instant, heard: Heard, actions: &mut Actions) {
         let State::Active(active) = &mut self.state else { return };
-        let ours = self.settings.priority;
+        let ours = self.priority;
         if heard.priority == Priority::RELEASE {
             if active.next_assertion <= now {
                 actions.push(Action::SendAdvertisement(ours));
@@ -316,7 +341,7 @@ impl Router {
             actions.push(Action::Report(Report::OwnAddress));
             return;
         }
-        // Addresses are compared as unsigned integers in network byte order, as Ipv4Addr's order does.
+        // Addresses are compared as unsigned integers in network byte order, as IpAddr's order does.
         if heard.priority > ours || (heard.priority == ours && heard.from > self.source) {
             let reason = if heard.priority > ours {
                 Reason::Higher { peer: heard.from, priority: heard.priority }
@@ -348,7 +373,7 @@ impl Router {
         }
         actions.push(Action::Report(Report::Conflict { peer: heard.from, priority: heard.priority }));
         if active.next_assertion <= now {
-            actions.push(Action::SendAdvertisement(self.settings.priority));
+            actions.push(Action::SendAdvertisement(self.priority));
             active.sent(now, interval);
             active.next_assertion = active.next_advert;
             active.announcer.burst(now, garp);
@@ -365,7 +390,7 @@ impl Router {
 
     /// Section 6.4.1 for an owner, 6.4.2 for a Backup: ADVERTISEMENT first, gratuitous ARP when the address is there.
     fn become_active(&mut self, now: Instant, reason: Reason, actions: &mut Actions) {
-        actions.push(Action::SendAdvertisement(self.settings.priority));
+        actions.push(Action::SendAdvertisement(self.priority));
         actions.push(Action::InstallAddresses);
         let interval = self.settings.advert_interval.duration();
         self.active_peer = None;
@@ -401,6 +426,9 @@ impl Router {
     /// The state is kept; what was learned from others too.
     fn reconfigure(&mut self, now: Instant, settings: Settings, actions: &mut Actions) {
         let former = std::mem::replace(&mut self.settings, settings);
+        if former.priority != self.settings.priority {
+            self.priority = self.settings.priority;
+        }
         let settings = &self.settings;
         match &mut self.state {
             State::Initialize | State::Fault => {}
@@ -420,7 +448,7 @@ impl Router {
                     (settings.priority, settings.advert_interval, settings.addresses.clone())
                 };
                 if said(&former) != said(settings) {
-                    actions.push(Action::SendAdvertisement(settings.priority));
+                    actions.push(Action::SendAdvertisement(self.priority));
                     active.sent(now, settings.advert_interval);
                     actions.push(Action::InstallAddresses);
                 }
@@ -432,7 +460,7 @@ impl Router {
 /// What the state machine reads of an advertisement.
 #[derive(Clone, Copy, Debug)]
 struct Heard {
-    from: Ipv4Addr,
+    from: IpAddr,
     priority: Priority,
     interval: Centiseconds,
 }

@@ -1,7 +1,7 @@
 //! What the loop publishes for the bus: plain values, made from the routers.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::config::RouterConfig;
 use crate::counters::Counters;
@@ -56,14 +56,13 @@ impl RouterStatus {
             interface: config.interface.to_string(),
             version: settings.version.number(),
             priority: settings.priority.0,
-            // Nothing is tracked yet: it is the configured one.
-            effective_priority: settings.priority.0,
+            effective_priority: router.priority().0,
             addresses: addresses
                 .map(|address| {
                     (format!("{}/{}", address.address, address.prefix_len), address.interface.to_string())
                 })
                 .collect(),
-            active_peer: router.active_peer().as_ref().map(Ipv4Addr::to_string).unwrap_or_default(),
+            active_peer: router.active_peer().as_ref().map(IpAddr::to_string).unwrap_or_default(),
             counters: counters.clone(),
         }
     }

@@ -1,7 +1,7 @@
 //! The protocol's value types: each holds only what the wire and the RFC allow.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,12 +73,38 @@ impl Centiseconds {
     }
 }
 
-/// An address that the Active router holds, and where.
+/// IPv4 or IPv6. A virtual router has one of them: the same VRID in the other family is another router (RFC 9568, 5.2.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
+/// `IPv4`
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+/// An address that the Active router holds, and where. By it the table, the announcer and the router know an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VirtualAddress {
     pub interface: Arc<str>,
-    pub address: Ipv4Addr,
-    /// 0 to 32.
+    pub address: IpAddr,
+    /// 0 to 32, or 128.
     pub prefix_len: u8,
 }
 

@@ -1,7 +1,7 @@
 //! The key `addresses`: `"192.168.1.10/24"`, or `{ address = "10.0.0.10/24", interface = "eth0" }`.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use daemon::diagnostic::{Location, Report};
@@ -19,7 +19,7 @@ const MOST: usize = 255;
 pub(super) fn read_all(
     reader: &mut Reader<'_>,
     default_interface: Option<&Arc<str>>,
-    seen: &mut BTreeMap<Ipv4Addr, Location>,
+    seen: &mut BTreeMap<IpAddr, Location>,
     present: Option<&Interfaces>,
 ) -> Option<Vec<VirtualAddress>> {
     let array = reader.array("addresses");
@@ -50,7 +50,7 @@ pub(super) fn read_all(
 }
 
 struct Parsed {
-    address: Ipv4Addr,
+    address: IpAddr,
     prefix_len: u8,
     at: Location,
     interface: Option<Arc<str>>,
@@ -87,7 +87,7 @@ fn read_table(table: &Table, present: Option<&Interfaces>, report: &mut Report) 
 }
 
 /// `a.b.c.d/len`; without `/len` it is /32, as keepalived has it.
-fn cidr(text: &Located<String>, report: &mut Report) -> Option<(Ipv4Addr, u8)> {
+fn cidr(text: &Located<String>, report: &mut Report) -> Option<(IpAddr, u8)> {
     let (address, length) = text.value.split_once('/').unwrap_or((&text.value, "32"));
     let example = "for example \"192.168.1.10/24\"";
     let Ok(address) = address.parse::<Ipv4Addr>() else {
@@ -110,7 +110,7 @@ fn cidr(text: &Located<String>, report: &mut Report) -> Option<(Ipv4Addr, u8)> {
     } else if address.is_loopback() {
         "a loopback address, which no other machine can reach"
     } else {
-        return Some((address, length));
+        return Some((IpAddr::V4(address), length));
     };
     report.error(&text.at, format!("{address} is {what}"));
     None

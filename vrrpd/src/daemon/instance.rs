@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::addresses::Operation;
@@ -134,7 +134,7 @@ impl Instance {
     }
 
     /// What we send, in bytes.
-    pub(super) fn advertisement(&self, priority: Priority, source: Ipv4Addr) -> Vec<u8> {
+    pub(super) fn advertisement(&self, priority: Priority, source: IpAddr) -> Vec<u8> {
         let settings = &self.config.settings;
         let body = match settings.version {
             crate::types::Version::V2 => Body::V2(self.config.authentication),

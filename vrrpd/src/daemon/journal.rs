@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use log::Level;
@@ -126,7 +126,7 @@ impl Journal {
         now: Instant,
         name: &str,
         instance: &mut Instance,
-        from: Ipv4Addr,
+        from: IpAddr,
         why: Discard,
     ) {
         let unsaid = instance.limits.discards[why.index()].hit(now);
@@ -138,7 +138,7 @@ impl Journal {
         now: Instant,
         name: &str,
         instance: &mut Instance,
-        from: Ipv4Addr,
+        from: IpAddr,
         remarks: &[Remark],
     ) {
         for remark in remarks {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use daemon::event_loop::{EventLoop, Interest, Token};
@@ -99,18 +99,22 @@ impl Links {
         link.vrrp.as_ref().map(|(socket, _)| (name, socket))
     }
 
-    pub(super) fn send(&self, interface: &str, source: Ipv4Addr, message: &[u8]) -> io::Result<()> {
+    pub(super) fn send(&self, interface: &str, source: IpAddr, message: &[u8]) -> io::Result<()> {
         let link = self.links.get(interface).and_then(|link| link.vrrp.as_ref());
-        link.map_or_else(
-            || Err(io::ErrorKind::NotConnected.into()),
-            |(socket, _)| socket.send(source, message),
-        )
+        let Some((socket, _)) = link else { return Err(io::ErrorKind::NotConnected.into()) };
+        match source {
+            IpAddr::V4(source) => socket.send(source, message),
+            IpAddr::V6(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Send a gratuitous ARP. An interface that is no Ethernet has no use for it: that is no error.
-    pub(super) fn announce(&self, interface: &str, address: Ipv4Addr) -> io::Result<()> {
+    pub(super) fn announce(&self, interface: &str, address: IpAddr) -> io::Result<()> {
         let Some(link) = self.links.get(interface) else { return Err(io::ErrorKind::NotConnected.into()) };
         let (Some(frames), Some(mac)) = (&link.frames, link.mac) else { return Ok(()) };
-        frames.send(&arp::gratuitous(mac, address))
+        match address {
+            IpAddr::V4(address) => frames.send(&arp::gratuitous(mac, address)),
+            IpAddr::V6(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 }

@@ -88,5 +88,6 @@ impl Daemon {
 
 /// Whether a changed file still means the same router of the same group.
 fn same_router(a: &RouterConfig, b: &RouterConfig) -> bool {
-    (&a.interface, a.vrid, a.settings.version) == (&b.interface, b.vrid, b.settings.version)
+    (&a.interface, a.family, a.vrid, a.settings.version)
+        == (&b.interface, b.family, b.vrid, b.settings.version)
 }

@@ -1,7 +1,8 @@
 use super::*;
 
-const SOURCE: Ipv4Addr = Ipv4Addr::new(192, 168, 100, 11);
-const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 10, 50), Ipv4Addr::new(192, 168, 100, 10)];
+const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 100, 11));
+const ADDRESSES: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(10, 0, 10, 50)), IpAddr::V4(Ipv4Addr::new(192, 168, 100, 10))];
 
 /// keepalived 2.2.7, version 2, PASS: a whole IPv4 packet from a raw socket's point of view.
 const V2: [u8; 52] = [
@@ -19,7 +20,7 @@ const V3_MESSAGE_ONLY: [u8; 16] =
     [0x31, 0x01, 0x64, 0x02, 0x00, 0x0a, 0x32, 0x0d, 0x0a, 0x00, 0x0a, 0x32, 0xc0, 0xa8, 0x64, 0x0a];
 
 fn datagram(payload: &[u8]) -> Datagram<'_> {
-    Datagram { source: SOURCE, destination: GROUP, ttl: 255, payload }
+    Datagram { source: SOURCE, destination: GROUP.into(), ttl: 255, payload }
 }
 
 fn advertisement(interval: u16, body: Body) -> Advertisement {
@@ -35,7 +36,7 @@ fn advertisement(interval: u16, body: Body) -> Advertisement {
 #[test]
 fn a_captured_version_2_packet_is_read_and_written() {
     let datagram = Datagram::parse(&V2).unwrap();
-    assert_eq!((datagram.source, datagram.destination, datagram.ttl), (SOURCE, GROUP, 255));
+    assert_eq!((datagram.source, datagram.destination, datagram.ttl), (SOURCE, GROUP.into(), 255));
     let ours = advertisement(100, Body::V2(Authentication::Pass(*b"XXX999XX")));
     assert_eq!(decode(&datagram).unwrap(), ours);
     assert_eq!(ours.encode(SOURCE), V2[20..44]);
@@ -65,7 +66,7 @@ fn the_longest_interval_fills_twelve_bits_and_reserved_bits_are_ignored() {
 #[test]
 fn the_most_addresses_that_fit_come_back() {
     let mut ours = advertisement(100, Body::V3(ChecksumForm::MessageOnly));
-    ours.addresses = (0..255).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
+    ours.addresses = (0..255).map(|last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))).collect();
     assert_eq!(decode(&datagram(&ours.encode(SOURCE))).unwrap(), ours);
 }
 
@@ -129,7 +130,7 @@ fn version_2_does_not_accept_the_pseudo_header() {
     let ours = advertisement(100, Body::V2(Authentication::None));
     let mut bytes = ours.encode(SOURCE);
     bytes[6..8].fill(0);
-    let sum = checksum(pseudo_header(SOURCE, GROUP, bytes.len()), &bytes).to_be_bytes();
+    let sum = checksum(pseudo_header(SOURCE, GROUP.into(), bytes.len()), &bytes).to_be_bytes();
     bytes[6..8].copy_from_slice(&sum);
     assert_eq!(decode(&datagram(&bytes)), Err(Discard::Checksum));
 }
@@ -157,8 +158,8 @@ fn no_bytes_make_the_decoder_panic() {
         if let Some(parsed) = Datagram::parse(&buffer) {
             let _ = peek_vrid(parsed.payload);
             let _ = decode(&parsed);
-            let _ = decode(&Datagram { ttl: 255, destination: GROUP, ..parsed });
+            let _ = decode(&Datagram { ttl: 255, destination: GROUP.into(), ..parsed });
         }
-        let _ = decode(&Datagram { ttl: 255, destination: GROUP, ..datagram(&buffer) });
+        let _ = decode(&Datagram { ttl: 255, destination: GROUP.into(), ..datagram(&buffer) });
     }
 }

@@ -1,6 +1,6 @@
 //! What goes into a router's state machine and what comes out of it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::reason::Fault;
 use super::settings::Settings;
@@ -11,7 +11,7 @@ use crate::types::{Centiseconds, Priority, VirtualAddress};
 pub enum Event {
     /// Its interfaces are usable; `source` is the primary address. The first one is the RFC's Startup.
     Ready {
-        source: Ipv4Addr,
+        source: IpAddr,
     },
     /// It cannot take part.
     Fault(Fault),
@@ -19,7 +19,7 @@ pub enum Event {
     Timer,
     /// An advertisement that passed all checks.
     Advertisement {
-        from: Ipv4Addr,
+        from: IpAddr,
         priority: Priority,
         interval: Centiseconds,
     },
@@ -27,7 +27,9 @@ pub enum Event {
     Installed(VirtualAddress),
     /// The kernel lost an address that it had.
     Lost(VirtualAddress),
-    /// The configuration changed.
+    /// What is tracked makes the effective priority this. An owner's (255) never changes.
+    Priority(Priority),
+    /// The configuration changed; a changed priority is the effective one until the next [`Event::Priority`].
     Reconfigure(Settings),
     /// The operator wants the addresses announced.
     Announce,
@@ -54,13 +56,13 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     /// Two Actives: another one was heard that must yield to us.
-    Conflict { peer: Ipv4Addr, priority: Priority },
+    Conflict { peer: IpAddr, priority: Priority },
     /// An advertisement with our own source address and priority: looped, or the address is used twice.
     OwnAddress,
     /// Version 3: the Active router has another interval than ours; we follow it.
-    IntervalLearned { peer: Ipv4Addr, theirs: Centiseconds },
+    IntervalLearned { peer: IpAddr, theirs: Centiseconds },
     /// Another router says that it owns the addresses as well (section 8.3.2).
-    SecondOwner(Ipv4Addr),
+    SecondOwner(IpAddr),
 }
 
 /// Effects in order.

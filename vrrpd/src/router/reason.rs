@@ -1,7 +1,7 @@
 //! Why a router is in the state in which it is: the answer to an operator who asks the object itself.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,23 +46,23 @@ pub enum Reason {
     Owner,
     /// Active: nobody was heard for so long.
     Silence {
-        last_peer: Option<Ipv4Addr>,
+        last_peer: Option<IpAddr>,
         interval: Duration,
     },
     /// Active: the Active router gave up with priority 0.
-    Released(Ipv4Addr),
+    Released(IpAddr),
     /// Active: the Active router has a lower priority than ours.
     Preempted {
-        peer: Ipv4Addr,
+        peer: IpAddr,
         priority: Priority,
     },
     /// Backup: another has a higher priority.
     Higher {
-        peer: Ipv4Addr,
+        peer: IpAddr,
         priority: Priority,
     },
     /// Backup: another has the same priority and the higher address.
-    Tie(Ipv4Addr),
+    Tie(IpAddr),
     /// Backup: we were silent for so long that another must have taken over.
     Late(Duration),
 }

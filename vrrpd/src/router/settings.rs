@@ -53,17 +53,17 @@ impl Settings {
 
     /// Skew_Time (section 6.1), with nothing rounded to a centisecond: priority 254 at 10 ms is 78 us, not 0.
     /// Version 2 takes parts of a second whatever the interval (RFC 3768, 6.1).
-    pub fn skew(&self, active_adver_interval: Centiseconds) -> Duration {
+    pub fn skew(&self, priority: Priority, active_adver_interval: Centiseconds) -> Duration {
         let whole = match self.version {
             Version::V2 => Duration::from_secs(1),
             Version::V3 => active_adver_interval.duration(),
         };
-        whole * (256 - u32::from(self.priority.0)) / 256
+        whole * (256 - u32::from(priority.0)) / 256
     }
 
     /// Active_Down_Interval (section 6.1).
-    pub fn active_down_interval(&self, active_adver_interval: Centiseconds) -> Duration {
-        3 * active_adver_interval.duration() + self.skew(active_adver_interval)
+    pub fn active_down_interval(&self, priority: Priority, active_adver_interval: Centiseconds) -> Duration {
+        3 * active_adver_interval.duration() + self.skew(priority, active_adver_interval)
     }
 }
 
@@ -94,15 +94,18 @@ mod tests {
         ] {
             let settings = settings(Version::V3, priority);
             let interval = Centiseconds(interval);
-            assert_eq!(settings.skew(interval), Duration::from_nanos(skew_nanos));
-            assert_eq!(settings.active_down_interval(interval).as_micros(), down_micros);
+            assert_eq!(settings.skew(settings.priority, interval), Duration::from_nanos(skew_nanos));
+            assert_eq!(settings.active_down_interval(settings.priority, interval).as_micros(), down_micros);
         }
     }
 
     #[test]
     fn version_2_skews_by_parts_of_a_second_whatever_the_interval() {
         let settings = settings(Version::V2, 100);
-        assert_eq!(settings.skew(Centiseconds(500)), Duration::from_micros(609_375));
-        assert_eq!(settings.active_down_interval(Centiseconds(500)), Duration::from_micros(15_609_375));
+        assert_eq!(settings.skew(settings.priority, Centiseconds(500)), Duration::from_micros(609_375));
+        assert_eq!(
+            settings.active_down_interval(settings.priority, Centiseconds(500)),
+            Duration::from_micros(15_609_375)
+        );
     }
 }

@@ -147,11 +147,15 @@ fn node(now: Instant, priority: u8, preempt: bool) -> Node {
 }
 
 fn address() -> VirtualAddress {
-    VirtualAddress { interface: "eth0".into(), address: Ipv4Addr::new(10, 0, 0, 100), prefix_len: 24 }
+    VirtualAddress {
+        interface: "eth0".into(),
+        address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100)),
+        prefix_len: 24,
+    }
 }
 
-fn source(index: usize) -> Ipv4Addr {
-    Ipv4Addr::new(10, 0, 0, u8::try_from(index + 1).unwrap())
+fn source(index: usize) -> IpAddr {
+    IpAddr::from([10, 0, 0, u8::try_from(index + 1).unwrap()])
 }
 
 /// Priorities at random, equal ones among them.
@@ -187,7 +191,7 @@ fn a_graceful_stop_hands_over_within_the_best_backups_skew_time() {
         segment.nodes[active].running = false;
         let took = segment.until_one_active(INTERVAL);
         let backups = segment.nodes.iter().filter(|node| node.running);
-        let skew = backups.map(|node| node.router.settings().skew(Centiseconds(100))).min().unwrap();
+        let skew = backups.map(|node| node.router.skew(Centiseconds(100))).min().unwrap();
         assert!(took <= skew + 2 * DELAY, "seed {seed}: {took:?}, skew {skew:?}");
     }
 }

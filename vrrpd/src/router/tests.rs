@@ -10,9 +10,9 @@ use super::settings::Garp;
 use super::*;
 use crate::types::VirtualAddress;
 
-const US: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-const GREATER: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 1);
-const SMALLER: Ipv4Addr = Ipv4Addr::new(9, 255, 255, 255);
+const US: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+const GREATER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 1));
+const SMALLER: IpAddr = IpAddr::V4(Ipv4Addr::new(9, 255, 255, 255));
 const SECOND: Duration = Duration::from_secs(1);
 
 #[expect(clippy::disallowed_methods, reason = "a test's clock has to start somewhere")]
@@ -21,7 +21,11 @@ fn start() -> Instant {
 }
 
 fn address(last: u8) -> VirtualAddress {
-    VirtualAddress { interface: "eth0".into(), address: Ipv4Addr::new(10, 0, 0, last), prefix_len: 24 }
+    VirtualAddress {
+        interface: "eth0".into(),
+        address: IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)),
+        prefix_len: 24,
+    }
 }
 
 fn settings(priority: u8) -> Settings {
@@ -75,11 +79,11 @@ impl Bench {
         self.router.on_event(self.now, event).into_iter().collect()
     }
 
-    fn hear(&mut self, from: Ipv4Addr, priority: u8) -> Vec<Action> {
+    fn hear(&mut self, from: IpAddr, priority: u8) -> Vec<Action> {
         self.hear_interval(from, priority, 100)
     }
 
-    fn hear_interval(&mut self, from: Ipv4Addr, priority: u8, interval: u16) -> Vec<Action> {
+    fn hear_interval(&mut self, from: IpAddr, priority: u8, interval: u16) -> Vec<Action> {
         let interval = Centiseconds(interval);
         self.event(Event::Advertisement { from, priority: Priority(priority), interval })
     }

@@ -44,7 +44,7 @@ impl Bench {
                 return all;
             }
             for request in requests {
-                let last = request.address.address.octets()[3];
+                let last = last_byte(&request);
                 match request.operation {
                     Operation::Add => self.assign(last, OUR_TAG),
                     Operation::Remove => self.delete(last),
@@ -88,7 +88,7 @@ fn wanted_addresses_are_added_together_and_removed_when_no_longer_wanted() {
     assert!(!bench.table.wants_plan(bench.now));
     assert_eq!(bench.plan().0, [], "not twice");
     for request in requests {
-        bench.assign(request.address.address.octets()[3], OUR_TAG);
+        bench.assign(last_byte(&request), OUR_TAG);
         assert!(bench.answer(&request, Ok(Outcome::Done)).is_none());
     }
     assert_eq!(words(&bench.settle()), ["installed 10.0.0.50", "installed 10.0.0.51"]);
@@ -226,4 +226,11 @@ fn an_address_that_the_kernel_says_it_has_and_does_not_show_is_asked_for_once_a_
         assert_eq!(bench.table.deadline(), Some(bench.now + RETRY));
         bench.now += RETRY;
     }
+}
+
+fn last_byte(request: &Request) -> u8 {
+    let std::net::IpAddr::V4(address) = request.address.address else {
+        panic!("{request:?} is not about IPv4")
+    };
+    address.octets()[3]
 }

@@ -159,9 +159,9 @@ fn a_tie_goes_to_the_greater_address_compared_without_sign() {
     for (theirs, yields) in [
         (GREATER, true),
         (SMALLER, false),
-        (Ipv4Addr::new(128, 0, 0, 1), true),
-        (Ipv4Addr::new(10, 0, 0, 2), true),
-        (Ipv4Addr::new(10, 0, 0, 0), false),
+        (IpAddr::V4(Ipv4Addr::new(128, 0, 0, 1)), true),
+        (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), true),
+        (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), false),
     ] {
         let mut bench = Bench::active(settings(100));
         bench.hear(theirs, 100);
