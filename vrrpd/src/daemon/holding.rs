@@ -1,0 +1,56 @@
+//! What the kernel holds for the routers: it is made to be as it should be, and the routers hear what came of it.
+
+use std::time::Instant;
+
+use super::Daemon;
+use super::instance::Instance;
+use super::journal::Entry;
+use crate::router::Event;
+use crate::table::Notice;
+use crate::types::VirtualAddress;
+
+impl Daemon {
+    /// Have the kernel's addresses as they should be, and tell the routers what came of it.
+    pub(super) fn settle(&mut self, now: Instant) {
+        while self.table.wants_plan(now) {
+            let (requests, notices) = self.table.plan(now, &self.interfaces);
+            if !requests.is_empty()
+                && let Err(error) = self.addresses.request(requests)
+            {
+                self.journal.push(Entry::error(format!("cannot change addresses: {error}")));
+            }
+            for notice in notices {
+                self.notice(now, &notice);
+            }
+        }
+    }
+
+    pub(super) fn notice(&mut self, now: Instant, notice: &Notice) {
+        let (address, event) = match notice {
+            Notice::Installed(address) => (address, Some(Event::Installed(address.clone()))),
+            Notice::Lost(address) => (address, Some(Event::Lost(address.clone()))),
+            Notice::Foreign(address) | Notice::LeftBehind(address) => (address, None),
+            Notice::Failed(request, _) => (&request.address, None),
+        };
+        let name = self.holder(address);
+        if let Some(name) = &name
+            && let Some(instance) = self.routers.get_mut(name)
+        {
+            if instance.note(notice) {
+                self.publish_at = Some(now);
+            }
+            self.journal.address(now, name, instance, notice);
+        } else {
+            self.journal.stray_address(notice);
+        }
+        if let (Some(name), Some(event)) = (name, event) {
+            self.dispatch(now, &name, event);
+        }
+    }
+
+    /// Whose address it is.
+    pub(super) fn holder(&self, address: &VirtualAddress) -> Option<String> {
+        let has = |instance: &Instance| instance.config.settings.addresses.contains(address);
+        self.routers.iter().find(|(_, instance)| has(instance)).map(|(name, _)| name.clone())
+    }
+}

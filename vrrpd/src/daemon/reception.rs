@@ -1,0 +1,70 @@
+//! Advertisements that arrive: read, checked, counted, and given to the router that they are for.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Daemon, PUBLISH};
+use crate::packet::{self, Datagram};
+use crate::receive::Discard;
+use crate::router::Event;
+
+/// Packets read from one interface per turn: a flood cannot hold up the timers.
+const PACKETS_PER_TURN: usize = 64;
+
+impl Daemon {
+    /// Read what has arrived on an interface.
+    pub(super) fn receive(&mut self, now: Instant, index: u32) {
+        // Borrowed from us while routers are; nobody else reads into it.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for _ in 0..PACKETS_PER_TURN {
+            let Some((interface, socket)) = self.links.vrrp(index) else { break };
+            let interface = Arc::clone(interface);
+            match socket.receive(&mut buffer) {
+                Ok(Some(packet)) => self.packet(now, &interface, packet),
+                Ok(None) => break,
+                Err(error) => {
+                    // An interface that goes says so here first; the monitor tells the rest.
+                    log::debug!("cannot receive on {interface}: {error}, ignoring");
+                    break;
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    pub(super) fn packet(&mut self, now: Instant, interface: &Arc<str>, packet: &[u8]) {
+        let Some(datagram) = Datagram::parse(packet) else { return };
+        self.publish_at.get_or_insert(now + PUBLISH);
+        let vrid = packet::peek_vrid(datagram.payload);
+        let owner = self.routers.iter_mut().find(|(_, instance)| {
+            let config = &instance.config;
+            Some(config.vrid) == vrid && config.family == datagram.family() && config.interface == *interface
+        });
+        let Some((name, instance)) = owner else {
+            let number = datagram.payload.get(1).copied().unwrap_or_default();
+            let why = packet::decode(&datagram).err().unwrap_or(Discard::UnknownRouter(number));
+            self.discarded[why.index()] += 1;
+            log::debug!("dropped an advertisement from {} on {interface}: {why}", datagram.source);
+            return;
+        };
+        let decoded = packet::decode(&datagram).and_then(|advertisement| {
+            instance.accept(&advertisement).map(|remarks| (advertisement, remarks))
+        });
+        match decoded {
+            Ok((advertisement, remarks)) => {
+                self.journal.remarks(now, name, instance, datagram.source, &remarks);
+                let name = name.clone();
+                let event = Event::Advertisement {
+                    from: datagram.source,
+                    priority: advertisement.priority,
+                    interval: advertisement.interval,
+                };
+                self.dispatch(now, &name, event);
+            }
+            Err(why) => {
+                instance.counters.discard(why);
+                self.journal.discarded(now, name, instance, datagram.source, why);
+            }
+        }
+    }
+}

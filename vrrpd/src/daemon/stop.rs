@@ -1,0 +1,42 @@
+//! The end of the daemon: say so to the others, take the addresses back, and be gone.
+
+use std::time::{Duration, Instant};
+
+use daemon::error::Error;
+
+use super::Daemon;
+use super::journal::Entry;
+use crate::router::Event;
+
+/// How long a stopping daemon waits for the kernel to take its addresses back. It takes less than a millisecond.
+const STOP: Duration = Duration::from_secs(3);
+
+impl Daemon {
+    /// Say so to the others, take the addresses back, and be gone.
+    pub(super) fn stop(&mut self, now: Instant) -> Result<(), Error> {
+        self.notify.stopping();
+        let names: Vec<String> = self.routers.keys().cloned().collect();
+        for name in &names {
+            self.dispatch(now, name, Event::Shutdown);
+        }
+        // What happens to interfaces from now on starts nobody again.
+        self.routers.clear();
+        self.settle(now);
+        let deadline = now + STOP;
+        let mut ready = Vec::new();
+        let mut now = now;
+        while !self.table.is_settled() && now < deadline {
+            let wake = self.table.deadline().map_or(deadline, |retry| retry.min(deadline));
+            now = self.events.wait(Some(wake), &mut ready).map_err(Error::when("wait for events"))?;
+            self.read_answers(now);
+            self.settle(now);
+        }
+        if !self.table.is_settled() {
+            self.journal.push(Entry::error("the kernel did not take back all addresses in time".into()));
+        }
+        self.journal.write();
+        log::info!("stopped");
+        log::logger().flush();
+        Ok(())
+    }
+}
