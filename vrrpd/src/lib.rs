@@ -10,6 +10,7 @@ pub mod counters;
 pub mod daemon;
 pub mod interfaces;
 pub mod monitor;
+pub mod ndp;
 pub mod packet;
 pub mod receive;
 pub mod router;
