@@ -238,7 +238,7 @@ impl Daemon {
     fn usable(&self, instance: &Instance) -> Result<std::net::IpAddr, Fault> {
         let config = &instance.config;
         let addresses = &config.settings.addresses;
-        let source = self.interfaces.primary(&config.interface, addresses)?;
+        let source = self.interfaces.primary(&config.interface, config.family, addresses)?;
         for name in
             std::iter::once(&config.interface).chain(addresses.iter().map(|address| &address.interface))
         {

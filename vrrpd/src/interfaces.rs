@@ -1,7 +1,9 @@
-//! What we know of the machine's network interfaces and their IPv4 addresses, kept from rtnetlink messages.
+//! What we know of the machine's network interfaces and their addresses, kept from rtnetlink messages.
 //!
-//! Pure: `monitor.rs` reads the messages. It answers what the rest asks: is this interface usable, from which address
-//! do we send, whose is this address.
+//! Pure: `monitor.rs` reads the messages. It answers what the rest asks: is this interface usable, whose is this
+//! address; and in `interfaces/source.rs`, from which address we send.
+
+mod source;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -36,7 +38,12 @@ pub struct Assigned {
     pub prefix_len: u8,
     /// IFA_PROTO; 0 where nobody said.
     pub tag: u8,
+    /// IPv4: not the first of its network. IPv6: a temporary one (RFC 8981).
     pub secondary: bool,
+    /// IPv6: the kernel still asks whether somebody else has it, and sends nothing from it.
+    pub tentative: bool,
+    /// IPv6: somebody else has it; the kernel never uses it.
+    pub duplicate: bool,
 }
 
 /// Whether a message told us something new.
@@ -153,27 +160,13 @@ impl Interfaces {
         }
         Ok(interface)
     }
-
-    /// The interface's primary address: the first that is neither ours nor, unless there is no other, one of
-    /// `virtual_addresses` (which an owner has as its own).
-    pub fn primary(&self, name: &Arc<str>, virtual_addresses: &[VirtualAddress]) -> Result<IpAddr, Fault> {
-        let interface = self.usable(name)?;
-        let own = || interface.addresses.iter().filter(|assigned| assigned.tag != OUR_TAG);
-        let is_virtual =
-            |assigned: &Assigned| virtual_addresses.iter().any(|address| address.address == assigned.address);
-        let first = own()
-            .filter(|assigned| !is_virtual(assigned))
-            .min_by_key(|assigned| assigned.secondary)
-            .or_else(|| own().next());
-        first.map(|assigned| assigned.address).ok_or_else(|| Fault::NoAddress(Arc::clone(name)))
-    }
 }
 
 fn changed(yes: bool) -> Change {
     if yes { Change::Some } else { Change::None }
 }
 
-/// `None`: not IPv4.
+/// `None`: it has no address of a family that we know.
 fn assigned(message: &AddressMessage) -> Option<Assigned> {
     let mut local = None;
     let mut address = None;
@@ -181,16 +174,26 @@ fn assigned(message: &AddressMessage) -> Option<Assigned> {
     for attribute in &message.attributes {
         #[expect(clippy::wildcard_enum_match_arm, reason = "the kernel's attributes, not ours")]
         match attribute {
-            AddressAttribute::Local(value @ IpAddr::V4(_)) => local = Some(*value),
-            AddressAttribute::Address(value @ IpAddr::V4(_)) => address = Some(*value),
+            AddressAttribute::Local(value) => local = Some(*value),
+            AddressAttribute::Address(value) => address = Some(*value),
             AddressAttribute::Protocol(value) => tag = u8::from(*value),
             _ => {}
         }
     }
     // On a point-to-point link IFA_ADDRESS is the peer's.
     let address = local.or(address)?;
-    let secondary = message.header.flags.contains(AddressHeaderFlags::Secondary);
-    Some(Assigned { address, prefix_len: message.header.prefix_len, tag, secondary })
+    let flags = message.header.flags;
+    // An optimistic one may be used while the kernel asks (RFC 4429).
+    let tentative =
+        flags.contains(AddressHeaderFlags::Tentative) && !flags.contains(AddressHeaderFlags::Optimistic);
+    Some(Assigned {
+        address,
+        prefix_len: message.header.prefix_len,
+        tag,
+        secondary: flags.contains(AddressHeaderFlags::Secondary),
+        tentative,
+        duplicate: flags.contains(AddressHeaderFlags::Dadfailed),
+    })
 }
 
 #[cfg(test)]
@@ -224,27 +227,8 @@ pub(crate) mod tests {
         LinkFlags::Up | LinkFlags::Running
     }
 
-    fn virtual_address(last: u8) -> VirtualAddress {
+    pub(crate) fn virtual_address(last: u8) -> VirtualAddress {
         VirtualAddress { interface: "eth0".into(), address: [10, 0, 0, last].into(), prefix_len: 24 }
-    }
-
-    #[test]
-    fn an_interface_that_cannot_be_used_is_answered_with_why() {
-        let mut interfaces = Interfaces::default();
-        let name: Arc<str> = "eth0".into();
-        assert_eq!(interfaces.primary(&name, &[]), Err(Fault::Missing(Arc::clone(&name))));
-        interfaces.apply(&link(2, "eth0", LinkFlags::empty()));
-        assert_eq!(interfaces.primary(&name, &[]), Err(Fault::Down(Arc::clone(&name))));
-        interfaces.apply(&link(2, "eth0", LinkFlags::Up));
-        assert_eq!(interfaces.primary(&name, &[]), Err(Fault::NoCarrier(Arc::clone(&name))));
-        interfaces.apply(&link(2, "eth0", up()));
-        assert_eq!(interfaces.primary(&name, &[]), Err(Fault::NoAddress(Arc::clone(&name))));
-        interfaces.apply(&RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 1], 24, 0)));
-        assert_eq!(interfaces.primary(&name, &[]), Ok([10, 0, 0, 1].into()));
-        interfaces.apply(&RouteNetlinkMessage::DelLink(LinkMessage::default()));
-        let RouteNetlinkMessage::NewLink(gone) = link(2, "eth0", up()) else { unreachable!() };
-        assert_eq!(interfaces.apply(&RouteNetlinkMessage::DelLink(gone)), Change::Some);
-        assert_eq!(interfaces.primary(&name, &[]), Err(Fault::Missing(name)));
     }
 
     #[test]
@@ -255,19 +239,6 @@ pub(crate) mod tests {
         port.header.interface_family = AddressFamily::Bridge;
         assert_eq!(interfaces.apply(&RouteNetlinkMessage::DelLink(port)), Change::None);
         assert!(interfaces.by_name("eth0").is_some());
-    }
-
-    #[test]
-    fn a_virtual_address_is_never_the_source_unless_there_is_no_other() {
-        let mut interfaces = Interfaces::default();
-        let name: Arc<str> = "eth0".into();
-        interfaces.apply(&link(2, "eth0", up()));
-        interfaces.apply(&RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 50], 24, OUR_TAG)));
-        assert!(interfaces.primary(&name, &[]).is_err(), "with our tag");
-        interfaces.apply(&RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 51], 24, 0)));
-        assert_eq!(interfaces.primary(&name, &[virtual_address(51)]), Ok([10, 0, 0, 51].into()), "an owner");
-        interfaces.apply(&RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 1], 24, 0)));
-        assert_eq!(interfaces.primary(&name, &[virtual_address(51)]), Ok([10, 0, 0, 1].into()));
     }
 
     #[test]

@@ -17,8 +17,8 @@ use nix::sys::socket::{
 
 use crate::interfaces::{Change, Interfaces};
 
-/// RTMGRP_LINK | RTMGRP_IPV4_IFADDR (linux/rtnetlink.h).
-const GROUPS: u32 = 0x1 | 0x10;
+/// RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR (linux/rtnetlink.h).
+const GROUPS: u32 = 0x1 | 0x10 | 0x100;
 /// Room for many interfaces changing at once, bytes.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 /// The largest datagram that the kernel makes of a dump is 32 KiB.
@@ -97,16 +97,17 @@ impl AsFd for Monitor {
     }
 }
 
-/// All links and IPv4 addresses as they are now. The kernel answers at once: no wait for anybody else.
+/// All links and addresses as they are now. The kernel answers at once: no wait for anybody else.
 pub fn dump() -> io::Result<Interfaces> {
     let socket = open(SockFlag::empty())?;
     bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     let mut interfaces = Interfaces::default();
     let links = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    let mut addresses = AddressMessage::default();
-    addresses.header.family = AddressFamily::Inet;
-    for request in [links, RouteNetlinkMessage::GetAddress(addresses)] {
-        dump_into(&socket, request, &mut interfaces)?;
+    dump_into(&socket, links, &mut interfaces)?;
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut addresses = AddressMessage::default();
+        addresses.header.family = family;
+        dump_into(&socket, RouteNetlinkMessage::GetAddress(addresses), &mut interfaces)?;
     }
     Ok(interfaces)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use daemon::units::format_duration;
 
-use crate::types::Priority;
+use crate::types::{Family, Priority};
 
 /// Why a router cannot take part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,12 @@ pub enum Fault {
     Missing(Arc<str>),
     Down(Arc<str>),
     NoCarrier(Arc<str>),
-    NoAddress(Arc<str>),
+    /// No address of the family to send from.
+    NoAddress(Arc<str>, Family),
+    /// IPv6: its link-local address may not be used before the kernel knows that nobody else has it.
+    Tentative(Arc<str>, IpAddr),
+    /// IPv6: another machine has the same link-local address.
+    Duplicate(Arc<str>, IpAddr),
     /// The interface is there, but its socket could not be opened.
     Socket(Arc<str>, String),
 }
@@ -26,9 +31,20 @@ impl fmt::Display for Fault {
             Self::Missing(name) => write!(f, "interface {name} does not exist"),
             Self::Down(name) => write!(f, "interface {name} is down"),
             Self::NoCarrier(name) => write!(f, "interface {name} has no carrier"),
-            Self::NoAddress(name) => {
+            Self::NoAddress(name, Family::V4) => {
                 write!(f, "interface {name} has no IPv4 address of its own to send advertisements from")
             }
+            Self::NoAddress(name, Family::V6) => write!(
+                f,
+                "interface {name} has no IPv6 link-local address to send advertisements from; is IPv6 disabled there?"
+            ),
+            Self::Tentative(name, address) => {
+                write!(f, "waiting for duplicate address detection of {address} on interface {name}")
+            }
+            Self::Duplicate(name, address) => write!(
+                f,
+                "another machine has {address}, the link-local address of interface {name}: the kernel does not use it"
+            ),
             Self::Socket(name, error) => write!(f, "no VRRP socket on interface {name}: {error}"),
         }
     }
