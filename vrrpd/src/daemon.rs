@@ -4,12 +4,14 @@
 //! then addresses; then the log, the bus and, last, the watchdog. Nothing before the log waits for anybody.
 
 mod holding;
+mod index;
 mod instance;
 mod journal;
 mod links;
 mod reception;
 mod reload;
 mod stop;
+mod timers;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -36,6 +38,7 @@ use crate::status::{RouterStatus, Snapshot};
 use crate::table::AddressTable;
 use crate::types::{Priority, VirtualAddress};
 use daemon::error::Error;
+use index::{RouterId, Routers};
 use instance::Instance;
 use journal::Journal;
 use links::{Links, Use};
@@ -71,7 +74,9 @@ pub struct Daemon {
     links: Links,
     addresses: Addresses,
     table: AddressTable,
-    routers: BTreeMap<String, Instance>,
+    routers: Routers,
+    /// Routers whose deadline has come; empty between turns.
+    due: Vec<RouterId>,
     discarded: [u64; Discard::COUNT],
     buffer: Vec<u8>,
     journal: Journal,
@@ -108,7 +113,8 @@ impl Daemon {
             links: Links::default(),
             addresses,
             table: AddressTable::default(),
-            routers: BTreeMap::new(),
+            routers: Routers::default(),
+            due: Vec::new(),
             discarded: Default::default(),
             buffer: vec![0; LONGEST_PACKET],
             journal: Journal::default(),
@@ -165,12 +171,17 @@ impl Daemon {
         }
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        let routers = self.routers.values().filter_map(|instance| instance.router.deadline()).min();
-        [routers, self.table.deadline(), self.look_again, self.publish_at, self.notify.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+    fn deadline(&mut self) -> Option<Instant> {
+        [
+            self.routers.deadline(),
+            self.table.deadline(),
+            self.look_again,
+            self.publish_at,
+            self.notify.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn fire_timers(&mut self, now: Instant) {
@@ -179,12 +190,13 @@ impl Daemon {
             self.read_monitor(now);
             self.interfaces_changed(now);
         }
-        let due = |instance: &Instance| instance.router.deadline().is_some_and(|deadline| deadline <= now);
-        let names: Vec<String> =
-            self.routers.iter().filter(|(_, router)| due(router)).map(|(name, _)| name.clone()).collect();
-        for name in names {
-            self.dispatch(now, &name, Event::Timer);
+        // All that are due now, and each of them once: a router that has more to do is due again in the next turn.
+        let mut due = std::mem::take(&mut self.due);
+        self.routers.take_due(now, &mut due);
+        for id in due.drain(..) {
+            self.dispatch(now, id, Event::Timer);
         }
+        self.due = due;
     }
 
     /// Addresses first: they are what clients wait for.
@@ -220,16 +232,10 @@ impl Daemon {
         if self.links.has_errors() {
             self.look_again.get_or_insert(now + LOOK_AGAIN);
         }
-        let verdicts: Vec<(String, Event)> = self
-            .routers
-            .iter()
-            .map(|(name, instance)| {
-                let event = self.usable(instance).map_or_else(Event::Fault, |source| Event::Ready { source });
-                (name.clone(), event)
-            })
-            .collect();
-        for (name, event) in verdicts {
-            self.dispatch(now, &name, event);
+        for id in self.routers.ids() {
+            let Some(instance) = self.routers.get(id) else { continue };
+            let event = self.usable(instance).map_or_else(Event::Fault, |source| Event::Ready { source });
+            self.dispatch(now, id, event);
         }
     }
 
@@ -262,8 +268,8 @@ impl Daemon {
     }
 
     /// Give a router an event, and do what it says, in its order.
-    fn dispatch(&mut self, now: Instant, name: &str, event: Event) {
-        let Some(instance) = self.routers.get_mut(name) else { return };
+    fn dispatch(&mut self, now: Instant, id: RouterId, event: Event) {
+        let Some((name, instance)) = self.routers.get_mut(id) else { return };
         self.publish_at.get_or_insert(now + PUBLISH);
         for action in instance.router.on_event(now, event) {
             match action {
@@ -291,6 +297,7 @@ impl Daemon {
                 Action::Report(report) => self.journal.report(now, name, instance, &report),
             }
         }
+        self.routers.rearm(id);
     }
 
     fn obey(&mut self, now: Instant) {
@@ -298,13 +305,13 @@ impl Daemon {
         for command in commands {
             match command {
                 Command::Announce(name, reply) => {
-                    let active = self.routers.get(&name).map(|instance| instance.router.is_active());
-                    let answer = match active {
-                        Some(true) => {
-                            self.dispatch(now, &name, Event::Announce);
+                    let router = self.routers.find(&name);
+                    let answer = match router.map(|(id, instance)| (id, instance.router.is_active())) {
+                        Some((id, true)) => {
+                            self.dispatch(now, id, Event::Announce);
                             Ok(())
                         }
-                        Some(false) => {
+                        Some((_, false)) => {
                             Err(format!("router '{name}' is not Active: it has nothing to announce"))
                         }
                         None => Err(format!("there is no router '{name}' any more")),

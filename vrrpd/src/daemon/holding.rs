@@ -3,11 +3,9 @@
 use std::time::Instant;
 
 use super::Daemon;
-use super::instance::Instance;
 use super::journal::Entry;
 use crate::router::Event;
 use crate::table::Notice;
-use crate::types::VirtualAddress;
 
 impl Daemon {
     /// Have the kernel's addresses as they should be, and tell the routers what came of it.
@@ -32,10 +30,8 @@ impl Daemon {
             Notice::Foreign(address) | Notice::LeftBehind(address) => (address, None),
             Notice::Failed(request, _) => (&request.address, None),
         };
-        let name = self.holder(address);
-        if let Some(name) = &name
-            && let Some(instance) = self.routers.get_mut(name)
-        {
+        let holder = self.routers.of_address(address);
+        if let Some((name, instance)) = holder.and_then(|id| self.routers.get_mut(id)) {
             if instance.note(notice) {
                 self.publish_at = Some(now);
             }
@@ -43,14 +39,8 @@ impl Daemon {
         } else {
             self.journal.stray_address(notice);
         }
-        if let (Some(name), Some(event)) = (name, event) {
-            self.dispatch(now, &name, event);
+        if let (Some(id), Some(event)) = (holder, event) {
+            self.dispatch(now, id, event);
         }
-    }
-
-    /// Whose address it is.
-    pub(super) fn holder(&self, address: &VirtualAddress) -> Option<String> {
-        let has = |instance: &Instance| instance.config.settings.addresses.contains(address);
-        self.routers.iter().find(|(_, instance)| has(instance)).map(|(name, _)| name.clone())
     }
 }

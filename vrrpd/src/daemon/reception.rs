@@ -36,11 +36,8 @@ impl Daemon {
         let Some(datagram) = Datagram::parse(packet) else { return };
         self.publish_at.get_or_insert(now + PUBLISH);
         let vrid = packet::peek_vrid(datagram.payload);
-        let owner = self.routers.iter_mut().find(|(_, instance)| {
-            let config = &instance.config;
-            Some(config.vrid) == vrid && config.family == datagram.family() && config.interface == *interface
-        });
-        let Some((name, instance)) = owner else {
+        let owner = vrid.and_then(|vrid| self.routers.of_group(interface, datagram.family(), vrid));
+        let Some((id, (name, instance))) = owner.and_then(|id| Some((id, self.routers.get_mut(id)?))) else {
             let number = datagram.payload.get(1).copied().unwrap_or_default();
             let why = packet::decode(&datagram).err().unwrap_or(Discard::UnknownRouter(number));
             self.discarded[why.index()] += 1;
@@ -53,13 +50,12 @@ impl Daemon {
         match decoded {
             Ok((advertisement, remarks)) => {
                 self.journal.remarks(now, name, instance, datagram.source, &remarks);
-                let name = name.clone();
                 let event = Event::Advertisement {
                     from: datagram.source,
                     priority: advertisement.priority,
                     interval: advertisement.interval,
                 };
-                self.dispatch(now, &name, event);
+                self.dispatch(now, id, event);
             }
             Err(why) => {
                 instance.counters.discard(why);

@@ -1,5 +1,6 @@
 //! Reload as a transaction: all or nothing, and only the difference. An unchanged router is not touched.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use daemon::diagnostic::{Report, Severity};
@@ -37,20 +38,21 @@ impl Daemon {
         self.give_up_addresses(&configuration);
         let since = self.events.clock().realtime_usec(now);
         let mut changed = Vec::new();
-        for (name, instance) in &mut self.routers {
-            let Some(new) = configuration.routers.remove(name) else { continue };
-            if new == instance.config {
-                continue;
+        for (name, instance) in self.routers.iter() {
+            if let Some(new) = configuration.routers.remove(&**name)
+                && new != instance.config
+            {
+                changed.push((Arc::clone(name), new));
             }
-            let settings = new.settings.clone();
-            instance.config = new;
-            changed.push((name.clone(), settings));
         }
-        for (name, settings) in changed {
-            self.dispatch(now, &name, Event::Reconfigure(settings));
+        for (name, config) in changed {
+            let settings = config.settings.clone();
+            if let Some(id) = self.routers.configure(&name, config) {
+                self.dispatch(now, id, Event::Reconfigure(settings));
+            }
         }
         for (name, config) in configuration.routers {
-            self.routers.insert(name, Instance::new(now, since, config));
+            self.routers.insert(&name, Instance::new(now, since, config));
         }
         self.interfaces_changed(now);
         self.publish_at = Some(now);
@@ -58,25 +60,23 @@ impl Daemon {
 
     /// Routers that are no longer configured, or that are another router now, end with a word to the others.
     fn remove_others(&mut self, now: Instant, configuration: &Configuration) {
-        let stays = |name: &String, instance: &Instance| {
+        let stays = |name: &str, instance: &Instance| {
             configuration.routers.get(name).is_some_and(|new| same_router(new, &instance.config))
         };
-        let names: Vec<String> = self
-            .routers
-            .iter()
-            .filter(|(name, instance)| !stays(name, instance))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let all = self.routers.iter().filter(|(name, instance)| !stays(name, instance));
+        let names: Vec<Arc<str>> = all.map(|(name, _)| Arc::clone(name)).collect();
         for name in names {
-            self.dispatch(now, &name, Event::Shutdown);
+            if let Some((id, _)) = self.routers.find(&name) {
+                self.dispatch(now, id, Event::Shutdown);
+            }
             self.routers.remove(&name);
         }
     }
 
     /// Before anything is wanted anew: an address may move from one router to another.
     fn give_up_addresses(&mut self, configuration: &Configuration) {
-        for (name, instance) in &self.routers {
-            let Some(new) = configuration.routers.get(name) else { continue };
+        for (name, instance) in self.routers.iter() {
+            let Some(new) = configuration.routers.get(&**name) else { continue };
             let kept = &new.settings.addresses;
             for address in instance.config.settings.addresses.iter().filter(|address| !kept.contains(address))
             {

@@ -15,9 +15,8 @@ impl Daemon {
     /// Say so to the others, take the addresses back, and be gone.
     pub(super) fn stop(&mut self, now: Instant) -> Result<(), Error> {
         self.notify.stopping();
-        let names: Vec<String> = self.routers.keys().cloned().collect();
-        for name in &names {
-            self.dispatch(now, name, Event::Shutdown);
+        for id in self.routers.ids() {
+            self.dispatch(now, id, Event::Shutdown);
         }
         // What happens to interfaces from now on starts nobody again.
         self.routers.clear();
