@@ -149,8 +149,15 @@ impl RouterReader<'_, '_> {
         let garp = self.garp();
         let authentication = authentication::read(self.reader, self.root, version, self.present.is_some());
         let checksum = self.checksum(version);
-        let settings =
-            Settings { version: version?, priority, preempt, advert_interval, addresses: addresses?, garp };
+        let settings = Settings {
+            version: version?,
+            priority,
+            preempt,
+            advert_interval,
+            addresses: addresses?,
+            garp,
+            ..Settings::default()
+        };
         Some(RouterConfig {
             interface: interface?.value,
             family: family?,

@@ -79,6 +79,8 @@ impl Journal {
             Reason::Fault(_) | Reason::Late(_) => Level::Warn,
             Reason::Starting
             | Reason::Stopped
+            | Reason::StartupDelay(_)
+            | Reason::Group(_)
             | Reason::Listening(_)
             | Reason::Owner
             | Reason::Silence { .. }

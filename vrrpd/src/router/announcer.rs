@@ -72,7 +72,7 @@ impl Announcer {
     }
 
     /// The addresses to announce now, one frame each.
-    pub(super) fn due(&mut self, now: Instant, garp: &Garp) -> Vec<VirtualAddress> {
+    pub(super) fn due(&mut self, now: Instant, garp: &Garp) -> impl Iterator<Item = VirtualAddress> + '_ {
         if self.queue.is_empty() && self.again.is_some_and(|again| again <= now) {
             self.again = None;
             self.enqueue(garp.repeat);
@@ -81,15 +81,16 @@ impl Announcer {
             self.enqueue(garp.refresh_repeat);
             self.refresh = after(now, garp.refresh);
         }
-        if self.queue.is_empty() || self.next > now {
-            return Vec::new();
-        }
-        if garp.interval > Duration::ZERO {
-            self.next = now + garp.interval;
-            return self.queue.pop_front().into_iter().collect();
-        }
-        let count = self.queue.len().min(FRAMES_PER_TURN);
-        self.queue.drain(..count).collect()
+        let portion = match self.queue.len().min(FRAMES_PER_TURN) {
+            0 => 0,
+            _ if self.next > now => 0,
+            portion if garp.interval == Duration::ZERO => portion,
+            _ => {
+                self.next = now + garp.interval;
+                1
+            }
+        };
+        self.queue.drain(..portion)
     }
 
     /// A burst that still waits is not made longer: a peer that provokes bursts cannot fill the queue.

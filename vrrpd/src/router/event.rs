@@ -1,6 +1,7 @@
 //! What goes into a router's state machine and what comes out of it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::reason::Fault;
 use super::settings::Settings;
@@ -33,6 +34,10 @@ pub enum Event {
     Reconfigure(Settings),
     /// The operator wants the addresses announced.
     Announce,
+    /// Its sync group may become Active, all together.
+    Permit,
+    /// A member of its sync group, named here, left the Active state: all do.
+    Yield(Arc<str>),
     Shutdown,
 }
 
@@ -63,30 +68,6 @@ pub enum Report {
     IntervalLearned { peer: IpAddr, theirs: Centiseconds },
     /// Another router says that it owns the addresses as well (section 8.3.2).
     SecondOwner(IpAddr),
-}
-
-/// Effects in order.
-#[must_use = "an action that is not performed leaves the machine in another state than the router believes"]
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Actions(Vec<Action>);
-
-impl Actions {
-    pub(super) fn push(&mut self, action: Action) {
-        self.0.push(action);
-    }
-
-    pub(super) fn extend(&mut self, actions: impl Iterator<Item = Action>) {
-        self.0.extend(actions);
-    }
-}
-
-impl IntoIterator for Actions {
-    type Item = Action;
-    type IntoIter = std::vec::IntoIter<Action>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
 }
 
 /// The state without what is in it.

@@ -23,6 +23,8 @@ pub enum Fault {
     Duplicate(Arc<str>, IpAddr),
     /// The interface is there, but its socket could not be opened.
     Socket(Arc<str>, String),
+    /// A member of its sync group cannot take part: its name, and why.
+    Group(Arc<str>, String),
 }
 
 impl fmt::Display for Fault {
@@ -45,6 +47,7 @@ impl fmt::Display for Fault {
                 f,
                 "another machine has {address}, the link-local address of interface {name}: the kernel does not use it"
             ),
+            Self::Group(member, why) => write!(f, "{member} of the same sync group cannot take part: {why}"),
             Self::Socket(name, error) => write!(f, "no VRRP socket on interface {name}: {error}"),
         }
     }
@@ -56,6 +59,8 @@ pub enum Reason {
     Starting,
     Stopped,
     Fault(Fault),
+    /// Initialize: it could take part, and is told to wait.
+    StartupDelay(Duration),
     /// Backup: listening whether somebody is Active.
     Listening(Duration),
     /// Active from the start.
@@ -79,6 +84,8 @@ pub enum Reason {
     },
     /// Backup: another has the same priority and the higher address.
     Tie(IpAddr),
+    /// Backup: this member of the sync group left the Active state.
+    Group(Arc<str>),
     /// Backup: we were silent for so long that another must have taken over.
     Late(Duration),
 }
@@ -89,6 +96,9 @@ impl fmt::Display for Reason {
             Self::Starting => f.write_str("starting"),
             Self::Stopped => f.write_str("stopped"),
             Self::Fault(fault) => fault.fmt(f),
+            Self::StartupDelay(delay) => {
+                write!(f, "waiting for {} before it takes part (startup_delay)", format_duration(*delay))
+            }
             Self::Listening(interval) => {
                 write!(f, "started, listening for an Active router for {}", format_duration(*interval))
             }
@@ -105,6 +115,9 @@ impl fmt::Display for Reason {
             }
             Self::Higher { peer, priority } => write!(f, "{peer} has the higher priority {priority}"),
             Self::Tie(peer) => write!(f, "{peer} has the same priority and the higher address"),
+            Self::Group(member) => {
+                write!(f, "{member} of the same sync group is not Active any more, and they move together")
+            }
             Self::Late(silence) => {
                 let silence = format_duration(*silence);
                 write!(f, "could not run for {silence}: another router must have taken over")

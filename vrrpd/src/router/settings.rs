@@ -1,8 +1,12 @@
 //! What a virtual router is configured to do, as far as the state machine cares, and RFC 9568 section 6.1's arithmetic.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::types::{Centiseconds, Priority, Version, VirtualAddress};
+
+/// RFC 9568, 6.1.
+pub const DOWN_TIMER_ADVERTS: u8 = 3;
 
 /// One router's settings. A reload may change any of them while it runs, except the version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,9 +16,35 @@ pub struct Settings {
     pub priority: Priority,
     /// keepalived's `nopreempt`, turned round.
     pub preempt: bool,
+    /// How long a lesser Active router may stay before it is preempted; zero: not at all (keepalived: `preempt_delay`).
+    pub preempt_delay: Duration,
+    /// From the time when it could take part for the first time until it does.
+    pub startup_delay: Duration,
     pub advert_interval: Centiseconds,
+    /// So many advertisements in a row must be missing before a Backup takes over, 1 to 100 (the RFC's 3).
+    pub down_timer_adverts: u8,
     pub addresses: Vec<VirtualAddress>,
     pub garp: Garp,
+    /// It is Active only together with all others of this name.
+    pub sync_group: Option<Arc<str>>,
+}
+
+/// What the RFC and keepalived have where nothing is configured; without an address it is of no use.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            version: Version::V3,
+            priority: Priority::DEFAULT,
+            preempt: true,
+            preempt_delay: Duration::ZERO,
+            startup_delay: Duration::ZERO,
+            advert_interval: Centiseconds(100),
+            down_timer_adverts: DOWN_TIMER_ADVERTS,
+            addresses: Vec::new(),
+            garp: Garp::default(),
+            sync_group: None,
+        }
+    }
 }
 
 /// How often the Active router announces its addresses.
@@ -63,7 +93,14 @@ impl Settings {
 
     /// Active_Down_Interval (section 6.1).
     pub fn active_down_interval(&self, priority: Priority, active_adver_interval: Centiseconds) -> Duration {
-        3 * active_adver_interval.duration() + self.skew(priority, active_adver_interval)
+        let adverts = u32::from(self.down_timer_adverts);
+        adverts * active_adver_interval.duration() + self.skew(priority, active_adver_interval)
+    }
+
+    /// Whether a router that has been Active for so long in spite of its lower priority is preempted. An owner preempts
+    /// at once, whatever Preempt_Mode says (section 6.1).
+    pub fn preempts(&self, lesser_for: Duration) -> bool {
+        self.is_owner() || (self.preempt && lesser_for >= self.preempt_delay)
     }
 }
 
@@ -72,14 +109,7 @@ mod tests {
     use super::*;
 
     fn settings(version: Version, priority: u8) -> Settings {
-        Settings {
-            version,
-            priority: Priority(priority),
-            preempt: true,
-            advert_interval: Centiseconds(100),
-            addresses: Vec::new(),
-            garp: Garp::default(),
-        }
+        Settings { version, priority: Priority(priority), ..Settings::default() }
     }
 
     #[test]

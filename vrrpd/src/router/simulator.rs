@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::settings::Garp;
 use super::*;
 use crate::testing::Random;
 use crate::types::VirtualAddress;
@@ -134,14 +133,8 @@ impl Segment {
 }
 
 fn node(now: Instant, priority: u8, preempt: bool) -> Node {
-    let settings = Settings {
-        version: Version::V3,
-        priority: Priority(priority),
-        preempt,
-        advert_interval: Centiseconds(100),
-        addresses: vec![address()],
-        garp: Garp::default(),
-    };
+    let settings =
+        Settings { priority: Priority(priority), preempt, addresses: vec![address()], ..Settings::default() };
     let router = Router::new(now, settings);
     Node { router, running: true, side: 0, last_garp: None, installed: false }
 }

@@ -30,12 +30,10 @@ fn address(last: u8) -> VirtualAddress {
 
 fn settings(priority: u8) -> Settings {
     Settings {
-        version: Version::V3,
         priority: Priority(priority),
-        preempt: true,
-        advert_interval: Centiseconds(100),
         addresses: vec![address(50)],
         garp: Garp { repeat: 2, ..Garp::default() },
+        ..Settings::default()
     }
 }
 
