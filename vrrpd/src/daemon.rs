@@ -28,8 +28,8 @@ use daemon::signals::{Signal, Signals};
 use crate::addresses::{Addresses, Answer};
 use crate::bus::{BusService, Command};
 use crate::config::Configuration;
-use crate::interfaces::{Change, Interfaces};
-use crate::monitor::{self, Monitor};
+use crate::interfaces::{Changes, Interfaces};
+use crate::monitor::{self, Monitor, Rest};
 use crate::receive::Discard;
 use crate::router::reason::Fault;
 use crate::router::{Action, Event};
@@ -153,7 +153,9 @@ impl Daemon {
             for (wake, _) in ready.drain(..) {
                 match wake {
                     Wake::Vrrp(index) => self.receive(now, index),
-                    Wake::Monitor => self.read_monitor(now),
+                    Wake::Monitor => {
+                        self.read_monitor(now);
+                    }
                     Wake::Addresses => self.read_answers(now),
                     Wake::Commands => self.obey(now),
                     Wake::Signals => {
@@ -207,15 +209,20 @@ impl Daemon {
         self.notify.kick(now);
     }
 
-    fn read_monitor(&mut self, now: Instant) {
-        match self.monitor.read(&mut self.interfaces) {
-            Ok(Change::Some) => self.interfaces_changed(now),
-            Ok(Change::None) => {}
-            Err(error) => {
-                self.look_again = Some(now + LOOK_AGAIN);
-                log::error!("cannot read link and address events: {error}, trying again");
-            }
+    fn read_monitor(&mut self, now: Instant) -> Rest {
+        let mut changes = Changes::default();
+        let rest = self.monitor.read(&mut self.interfaces, &mut changes).unwrap_or_else(|error| {
+            self.look_again = Some(now + LOOK_AGAIN);
+            log::error!("cannot read link and address events: {error}, trying again");
+            Rest::None
+        });
+        if !changes.is_empty() {
+            self.table.interfaces_changed();
         }
+        if changes.usable {
+            self.interfaces_changed(now);
+        }
+        rest
     }
 
     /// Open and close sockets, and tell every router whether it can take part.
@@ -257,9 +264,11 @@ impl Daemon {
     }
 
     fn read_answers(&mut self, now: Instant) {
+        // The kernel told its listeners before it answered: what it said is waiting, and is to be known first.
+        if self.read_monitor(now) == Rest::Some {
+            return;
+        }
         let answers: Vec<Answer> = self.addresses.answers.drain().collect();
-        // The kernel told its listeners before it answered: what it said is waiting.
-        self.read_monitor(now);
         for answer in answers {
             if let Some(notice) = self.table.answered(now, answer) {
                 self.notice(now, &notice);

@@ -1,15 +1,18 @@
 //! What we know of the machine's network interfaces and their addresses, kept from rtnetlink messages.
 //!
 //! Pure: `monitor.rs` reads the messages. It answers what the rest asks: is this interface usable, whose is this
-//! address; and in `interfaces/source.rs`, from which address we send.
+//! address; and in `interfaces/source.rs`, from which address we send. Thousands of addresses of ours cost a question
+//! about the others nothing.
 
 mod source;
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
+};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -20,6 +23,9 @@ use crate::types::VirtualAddress;
 /// IFA_PROTO of the addresses that we add (linux/if_addr.h, since 5.18): the number of the VRRP protocol.
 pub const OUR_TAG: u8 = 112;
 
+/// An address and the length of its prefix: what is unique on an interface.
+type Cidr = (IpAddr, u8);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     pub index: u32,
@@ -27,124 +33,192 @@ pub struct Interface {
     pub flags: LinkFlags,
     /// Ethernet only.
     pub mac: Option<MacAddress>,
-    /// In the kernel's order.
-    pub addresses: Vec<Assigned>,
+    addresses: BTreeMap<Cidr, Assigned>,
+    /// Those without our tag, in the kernel's order.
+    own: Vec<Cidr>,
 }
 
 /// An address on an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Assigned {
     pub address: IpAddr,
     pub prefix_len: u8,
     /// IFA_PROTO; 0 where nobody said.
     pub tag: u8,
-    /// IPv4: not the first of its network. IPv6: a temporary one (RFC 8981).
-    pub secondary: bool,
-    /// IPv6: the kernel still asks whether somebody else has it, and sends nothing from it.
-    pub tentative: bool,
-    /// IPv6: somebody else has it; the kernel never uses it.
-    pub duplicate: bool,
+    pub flags: AddressFlags,
+    pub scope: AddressScope,
+    /// IPv4 only, and only if it is not just the interface's name.
+    pub label: Option<Arc<str>>,
+    pub broadcast: Option<Ipv4Addr>,
+    /// As the kernel told it, so that it can be put back; none of ours.
+    pub message: Option<Arc<AddressMessage>>,
 }
 
-/// Whether a message told us something new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    Some,
-    None,
+/// Lifetimes, which are in the message, are refreshed all the time: that is no change.
+impl PartialEq for Assigned {
+    fn eq(&self, other: &Self) -> bool {
+        let facts = |of: &Self| (of.address, of.prefix_len, of.tag, of.flags, of.scope, of.broadcast);
+        facts(self) == facts(other) && self.label == other.label
+    }
+}
+
+impl Eq for Assigned {}
+
+impl Assigned {
+    fn cidr(&self) -> Cidr {
+        (self.address, self.prefix_len)
+    }
+
+    /// IPv4: another address of the same subnet came first.
+    pub fn is_secondary(&self) -> bool {
+        self.address.is_ipv4() && self.flags.contains(AddressFlags::Secondary)
+    }
+
+    /// IPv6: the kernel still asks whether somebody else has it, and sends nothing from it.
+    pub fn is_tentative(&self) -> bool {
+        // An optimistic one may be used while the kernel asks (RFC 4429).
+        self.flags.contains(AddressFlags::Tentative) && !self.flags.contains(AddressFlags::Optimistic)
+    }
+
+    /// IPv6: somebody else has it; the kernel never uses it.
+    pub fn is_duplicate(&self) -> bool {
+        self.flags.contains(AddressFlags::Dadfailed)
+    }
+}
+
+/// What messages told us that is new.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// A link, or an address that is not ours: other routers may be able to take part than before.
+    pub usable: bool,
+    /// Links that came, went, or have other flags.
+    pub links: BTreeSet<Arc<str>>,
+    /// Addresses that came, went, or are another way than before.
+    pub addresses: BTreeSet<VirtualAddress>,
+    /// The kernel takes routes away with links and with IPv4 addresses, and does not say so.
+    pub routes_doubtful: bool,
+    /// Everything was read anew.
+    pub all: bool,
+}
+
+impl Changes {
+    /// After a dump.
+    pub fn all() -> Self {
+        Self { usable: true, routes_doubtful: true, all: true, ..Self::default() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Interfaces(BTreeMap<u32, Interface>);
+pub struct Interfaces {
+    by_index: BTreeMap<u32, Interface>,
+    names: BTreeMap<Arc<str>, u32>,
+}
 
 impl Interfaces {
     /// Take in a message of an event or a dump.
-    pub fn apply(&mut self, message: &RouteNetlinkMessage) -> Change {
+    pub fn apply(&mut self, message: &RouteNetlinkMessage, changes: &mut Changes) {
         #[expect(clippy::wildcard_enum_match_arm, reason = "the kernel's message types, not ours")]
         match message {
             // A port that leaves its bridge is "deleted" in the family of bridges, and is still there.
             RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link)
-                if link.header.interface_family != AddressFamily::Unspec =>
-            {
-                Change::None
-            }
-            RouteNetlinkMessage::NewLink(link) => self.new_link(link),
-            RouteNetlinkMessage::DelLink(link) => changed(self.0.remove(&link.header.index).is_some()),
-            RouteNetlinkMessage::NewAddress(address) => self.new_address(address),
-            RouteNetlinkMessage::DelAddress(address) => self.del_address(address),
-            _ => Change::None,
+                if link.header.interface_family != AddressFamily::Unspec => {}
+            RouteNetlinkMessage::NewLink(link) => self.new_link(link, changes),
+            RouteNetlinkMessage::DelLink(link) => self.del_link(link, changes),
+            RouteNetlinkMessage::NewAddress(address) => self.new_address(address, changes),
+            RouteNetlinkMessage::DelAddress(address) => self.del_address(address, changes),
+            _ => {}
         }
     }
 
-    fn new_link(&mut self, link: &LinkMessage) -> Change {
+    fn new_link(&mut self, link: &LinkMessage, changes: &mut Changes) {
         let name = link.attributes.iter().find_map(|attribute| {
             let LinkAttribute::IfName(name) = attribute else { return None };
-            Some(Arc::from(name.as_str()))
+            Some(Arc::<str>::from(name.as_str()))
         });
-        let Some(name) = name else { return Change::None };
+        let Some(name) = name else { return };
         let mac = link.attributes.iter().find_map(|attribute| {
             let LinkAttribute::Address(bytes) = attribute else { return None };
             MacAddress::try_from(bytes.as_slice()).ok()
         });
         let (index, flags) = (link.header.index, link.header.flags);
-        let known = self.0.get(&index);
-        let addresses = known.map(|known| known.addresses.clone()).unwrap_or_default();
-        // Some events leave out what did not change.
-        let mac = mac.or(known.and_then(|known| known.mac));
-        let interface = Interface { index, name, flags, mac, addresses };
-        let former = self.0.insert(index, interface.clone());
-        changed(former != Some(interface))
-    }
-
-    fn new_address(&mut self, message: &AddressMessage) -> Change {
-        let Some(interface) = self.0.get_mut(&message.header.index) else { return Change::None };
-        let Some(assigned) = assigned(message) else { return Change::None };
-        let same = |other: &&mut Assigned| {
-            other.address == assigned.address && other.prefix_len == assigned.prefix_len
+        let Some(known) = self.by_index.get_mut(&index) else {
+            changes.link(&name);
+            self.names.insert(Arc::clone(&name), index);
+            let (addresses, own) = (BTreeMap::new(), Vec::new());
+            self.by_index.insert(index, Interface { index, name, flags, mac, addresses, own });
+            return;
         };
-        match interface.addresses.iter_mut().find(same) {
-            Some(known) if *known == assigned => Change::None,
-            Some(known) => {
-                *known = assigned;
-                Change::Some
-            }
-            None => {
-                interface.addresses.push(assigned);
-                Change::Some
-            }
+        // Some events leave out what did not change.
+        let mac = mac.or(known.mac);
+        if (&known.name, known.flags, known.mac) == (&name, flags, mac) {
+            return;
         }
+        changes.link(&known.name);
+        if known.name != name {
+            changes.link(&name);
+            self.names.remove(&known.name);
+            self.names.insert(Arc::clone(&name), index);
+        }
+        (known.name, known.flags, known.mac) = (name, flags, mac);
     }
 
-    fn del_address(&mut self, message: &AddressMessage) -> Change {
-        let Some(interface) = self.0.get_mut(&message.header.index) else { return Change::None };
-        let Some(gone) = assigned(message) else { return Change::None };
-        let before = interface.addresses.len();
-        interface
-            .addresses
-            .retain(|known| known.address != gone.address || known.prefix_len != gone.prefix_len);
-        changed(interface.addresses.len() != before)
+    fn del_link(&mut self, link: &LinkMessage, changes: &mut Changes) {
+        let Some(gone) = self.by_index.remove(&link.header.index) else { return };
+        self.names.remove(&gone.name);
+        changes.link(&gone.name);
+    }
+
+    fn new_address(&mut self, message: &AddressMessage, changes: &mut Changes) {
+        let Some(interface) = self.by_index.get_mut(&message.header.index) else { return };
+        let Some(assigned) = assigned(message, &interface.name) else { return };
+        let cidr = assigned.cidr();
+        if interface.addresses.get(&cidr) == Some(&assigned) {
+            return;
+        }
+        let ours = assigned.tag == OUR_TAG;
+        changes.address(interface, cidr);
+        changes.usable |= !ours;
+        if ours {
+            interface.own.retain(|own| *own != cidr);
+        } else if !interface.own.contains(&cidr) {
+            interface.own.push(cidr);
+        }
+        interface.addresses.insert(cidr, assigned);
+    }
+
+    fn del_address(&mut self, message: &AddressMessage, changes: &mut Changes) {
+        let Some(interface) = self.by_index.get_mut(&message.header.index) else { return };
+        let Some(gone) = assigned(message, &interface.name) else { return };
+        let cidr = gone.cidr();
+        let Some(known) = interface.addresses.remove(&cidr) else { return };
+        interface.own.retain(|own| *own != cidr);
+        changes.address(interface, cidr);
+        changes.usable |= known.tag != OUR_TAG;
+        changes.routes_doubtful |= known.address.is_ipv4();
     }
 
     pub fn by_name(&self, name: &str) -> Option<&Interface> {
-        self.0.values().find(|interface| *interface.name == *name)
+        self.by_index.get(self.names.get(name)?)
+    }
+
+    pub fn by_index(&self, index: u32) -> Option<&Interface> {
+        self.by_index.get(&index)
     }
 
     /// How the kernel has this address, if it does.
-    pub fn find(&self, wanted: &VirtualAddress) -> Option<Assigned> {
-        let interface = self.by_name(&wanted.interface)?;
-        let same =
-            |other: &&Assigned| other.address == wanted.address && other.prefix_len == wanted.prefix_len;
-        interface.addresses.iter().find(same).copied()
+    pub fn find(&self, wanted: &VirtualAddress) -> Option<&Assigned> {
+        self.by_name(&wanted.interface)?.addresses.get(&(wanted.address, wanted.prefix_len))
     }
 
     /// Every address with our tag.
     pub fn tagged(&self) -> impl Iterator<Item = VirtualAddress> + '_ {
-        self.0.values().flat_map(|interface| {
-            let ours = interface.addresses.iter().filter(|assigned| assigned.tag == OUR_TAG);
-            ours.map(|assigned| VirtualAddress {
-                interface: Arc::clone(&interface.name),
-                address: assigned.address,
-                prefix_len: assigned.prefix_len,
-            })
+        self.by_index.values().flat_map(|interface| {
+            let ours = interface.addresses.values().filter(|assigned| assigned.tag == OUR_TAG);
+            ours.map(|assigned| interface.key(assigned.cidr()))
         })
     }
 
@@ -162,99 +236,63 @@ impl Interfaces {
     }
 }
 
-fn changed(yes: bool) -> Change {
-    if yes { Change::Some } else { Change::None }
+impl Interface {
+    /// Its addresses without our tag, in the kernel's order.
+    pub fn own(&self) -> impl Iterator<Item = &Assigned> {
+        self.own.iter().filter_map(|cidr| self.addresses.get(cidr))
+    }
+
+    /// All of its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = &Assigned> {
+        self.addresses.values()
+    }
+
+    fn key(&self, (address, prefix_len): Cidr) -> VirtualAddress {
+        VirtualAddress { interface: Arc::clone(&self.name), address, prefix_len }
+    }
 }
 
-/// `None`: it has no address of a family that we know.
-fn assigned(message: &AddressMessage) -> Option<Assigned> {
-    let mut local = None;
-    let mut address = None;
-    let mut tag = 0;
+impl Changes {
+    fn link(&mut self, name: &Arc<str>) {
+        self.usable = true;
+        self.routes_doubtful = true;
+        self.links.insert(Arc::clone(name));
+    }
+
+    fn address(&mut self, interface: &Interface, cidr: Cidr) {
+        self.addresses.insert(interface.key(cidr));
+    }
+}
+
+/// `None`: neither IPv4 nor IPv6.
+fn assigned(message: &AddressMessage, interface: &str) -> Option<Assigned> {
+    let header = &message.header;
+    let (mut local, mut address, mut label, mut broadcast) = (None, None, None, None);
+    let (mut tag, mut flags) = (0, None);
     for attribute in &message.attributes {
         #[expect(clippy::wildcard_enum_match_arm, reason = "the kernel's attributes, not ours")]
         match attribute {
             AddressAttribute::Local(value) => local = Some(*value),
             AddressAttribute::Address(value) => address = Some(*value),
             AddressAttribute::Protocol(value) => tag = u8::from(*value),
+            AddressAttribute::Flags(value) => flags = Some(*value),
+            AddressAttribute::Broadcast(value) => broadcast = Some(*value),
+            AddressAttribute::Label(value) if value != interface => label = Some(Arc::from(value.as_str())),
             _ => {}
         }
     }
     // On a point-to-point link IFA_ADDRESS is the peer's.
     let address = local.or(address)?;
-    let flags = message.header.flags;
-    // An optimistic one may be used while the kernel asks (RFC 4429).
-    let tentative =
-        flags.contains(AddressHeaderFlags::Tentative) && !flags.contains(AddressHeaderFlags::Optimistic);
-    Some(Assigned {
-        address,
-        prefix_len: message.header.prefix_len,
-        tag,
-        secondary: flags.contains(AddressHeaderFlags::Secondary),
-        tentative,
-        duplicate: flags.contains(AddressHeaderFlags::Dadfailed),
-    })
+    let flags = flags.unwrap_or_else(|| from_header(header.flags));
+    let message = (tag != OUR_TAG).then(|| Arc::new(message.clone()));
+    let (prefix_len, scope) = (header.prefix_len, header.scope);
+    Some(Assigned { address, prefix_len, tag, flags, scope, label, broadcast, message })
+}
+
+/// The lower eight bits are all that kernels before 3.14 tell.
+fn from_header(flags: AddressHeaderFlags) -> AddressFlags {
+    AddressFlags::from_bits_retain(u32::from(flags.bits()))
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use netlink_packet_route::address::AddressProtocol;
-
-    use super::*;
-
-    pub(crate) fn link(index: u32, name: &str, flags: LinkFlags) -> RouteNetlinkMessage {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.header.flags = flags;
-        message.attributes.push(LinkAttribute::IfName(name.into()));
-        message.attributes.push(LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]));
-        RouteNetlinkMessage::NewLink(message)
-    }
-
-    pub(crate) fn address(index: u32, address: [u8; 4], prefix_len: u8, tag: u8) -> AddressMessage {
-        let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
-        message.header.index = index;
-        message.header.prefix_len = prefix_len;
-        message.attributes.push(AddressAttribute::Local(IpAddr::from(address)));
-        if tag != 0 {
-            message.attributes.push(AddressAttribute::Protocol(AddressProtocol::from(tag)));
-        }
-        message
-    }
-
-    pub(crate) fn up() -> LinkFlags {
-        LinkFlags::Up | LinkFlags::Running
-    }
-
-    pub(crate) fn virtual_address(last: u8) -> VirtualAddress {
-        VirtualAddress { interface: "eth0".into(), address: [10, 0, 0, last].into(), prefix_len: 24 }
-    }
-
-    #[test]
-    fn a_port_that_leaves_its_bridge_is_still_there() {
-        let mut interfaces = Interfaces::default();
-        interfaces.apply(&link(2, "eth0", up()));
-        let RouteNetlinkMessage::NewLink(mut port) = link(2, "eth0", up()) else { unreachable!() };
-        port.header.interface_family = AddressFamily::Bridge;
-        assert_eq!(interfaces.apply(&RouteNetlinkMessage::DelLink(port)), Change::None);
-        assert!(interfaces.by_name("eth0").is_some());
-    }
-
-    #[test]
-    fn addresses_come_go_and_are_found_with_their_tag() {
-        let mut interfaces = Interfaces::default();
-        interfaces.apply(&link(2, "eth0", up()));
-        let message = RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 50], 24, OUR_TAG));
-        assert_eq!(interfaces.apply(&message), Change::Some);
-        assert_eq!(interfaces.apply(&message), Change::None, "the same again");
-        assert_eq!(interfaces.tagged().collect::<Vec<_>>(), [virtual_address(50)]);
-        assert_eq!(interfaces.find(&virtual_address(50)).map(|found| found.tag), Some(OUR_TAG));
-        // A link event does not make us forget addresses.
-        interfaces.apply(&link(2, "eth0", LinkFlags::Up));
-        assert!(interfaces.find(&virtual_address(50)).is_some());
-        let gone = RouteNetlinkMessage::DelAddress(address(2, [10, 0, 0, 50], 24, OUR_TAG));
-        assert_eq!(interfaces.apply(&gone), Change::Some);
-        assert_eq!(interfaces.find(&virtual_address(50)), None);
-    }
-}
+pub(crate) mod tests;

@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod interfaces;
 pub mod monitor;
 pub mod ndp;
+pub mod netlink;
 pub mod packet;
 pub mod receive;
 pub mod router;

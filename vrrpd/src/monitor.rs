@@ -1,90 +1,101 @@
 //! Link and address events: a plain rtnetlink socket for the loop, and the dump that starts the picture.
 //!
-//! When the socket overruns (ENOBUFS) events are lost: what is queued is thrown away and everything is dumped anew.
+//! When the socket overruns (ENOBUFS), or an event does not fit the buffer, events are lost: what is queued is thrown
+//! away and everything is dumped anew.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload, NetlinkSerializable};
+use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily as Family, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, sendto,
-    setsockopt, socket, sockopt,
-};
+use nix::sys::socket::SockFlag;
 
-use crate::interfaces::{Change, Interfaces};
+use crate::interfaces::{Changes, Interfaces};
+use crate::netlink::{DATAGRAM, Datagram, RouteSocket, messages};
 
 /// RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR (linux/rtnetlink.h).
 const GROUPS: u32 = 0x1 | 0x10 | 0x100;
 /// Room for many interfaces changing at once, bytes.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
-/// The largest datagram that the kernel makes of a dump is 32 KiB.
-const DATAGRAM: usize = 64 * 1024;
-/// Datagrams read before the loop gets its turn; more of them are treated as an overrun.
+/// Datagrams read before the loop gets its turn.
 const READS: usize = 1024;
+/// A dump during which something changed is made again, so often.
+const DUMPS: usize = 10;
+
+/// Whether there is more to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    None,
+    Some,
+}
 
 #[derive(Debug)]
 pub struct Monitor {
-    socket: OwnedFd,
+    socket: RouteSocket,
     buffer: Vec<u8>,
     /// Events were lost, and what they said was not read anew yet.
     behind: bool,
 }
 
 impl Monitor {
-    /// Start listening; call [`Monitor::dump`] afterwards, so that nothing is missed in between.
+    /// Start listening; call [`dump`] afterwards, so that nothing is missed in between.
     pub fn open() -> io::Result<Self> {
-        let socket = open(SockFlag::SOCK_NONBLOCK)?;
-        // Needs CAP_NET_ADMIN, which we have; without it the default has to do.
-        let _ = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER);
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
+        let socket = RouteSocket::open(SockFlag::SOCK_NONBLOCK, GROUPS)?;
+        socket.receive_buffer(RECEIVE_BUFFER);
         Ok(Self { socket, buffer: vec![0; DATAGRAM], behind: false })
     }
 
-    /// Take in all events that have arrived.
+    /// Take in the events that have arrived, as many as one turn may cost; more leave the socket readable.
     ///
     /// # Errors
     /// `interfaces` may be out of date until a later call succeeds: it must be called again, without an event.
-    pub fn read(&mut self, interfaces: &mut Interfaces) -> io::Result<Change> {
+    pub fn read(&mut self, interfaces: &mut Interfaces, changes: &mut Changes) -> io::Result<Rest> {
         if self.behind {
-            return self.catch_up(interfaces);
+            return self.catch_up(interfaces, changes);
         }
-        let mut change = Change::None;
         for _ in 0..READS {
-            let length = match receive(&self.socket, &mut self.buffer) {
-                Ok(length) => length,
-                Err(Errno::EAGAIN) => return Ok(change),
+            let length = match self.socket.receive(&mut self.buffer) {
+                Ok(Datagram::Whole(length)) => length,
+                Ok(Datagram::Truncated(length)) => {
+                    log::warn!("a link event has {length} bytes, reading everything anew");
+                    self.buffer.resize(length.next_power_of_two(), 0);
+                    return self.catch_up(interfaces, changes);
+                }
+                Err(Errno::EAGAIN) => return Ok(Rest::None),
                 Err(Errno::EINTR) => continue,
-                Err(Errno::ENOBUFS) => break,
+                Err(Errno::ENOBUFS) => {
+                    log::warn!(
+                        "link and address events came faster than they could be read, reading everything anew"
+                    );
+                    return self.catch_up(interfaces, changes);
+                }
                 Err(error) => return Err(error.into()),
             };
             for message in messages(&self.buffer[..length]) {
-                if let NetlinkPayload::InnerMessage(message) = message.payload
-                    && interfaces.apply(&message) == Change::Some
-                {
-                    change = Change::Some;
+                if let NetlinkPayload::InnerMessage(message) = message.payload {
+                    interfaces.apply(&message, changes);
                 }
             }
         }
-        log::warn!("link and address events came faster than they could be read, reading everything anew");
-        self.catch_up(interfaces)
+        Ok(Rest::Some)
     }
 
-    fn catch_up(&mut self, interfaces: &mut Interfaces) -> io::Result<Change> {
+    fn catch_up(&mut self, interfaces: &mut Interfaces, changes: &mut Changes) -> io::Result<Rest> {
         self.behind = true;
         self.discard();
         *interfaces = dump()?;
+        *changes = Changes::all();
         self.behind = false;
-        Ok(Change::Some)
+        Ok(Rest::None)
     }
 
     /// Old events must not be applied to a newer dump.
     fn discard(&mut self) {
         for _ in 0..READS * 16 {
-            if receive(&self.socket, &mut self.buffer) == Err(Errno::EAGAIN) {
+            if self.socket.receive(&mut self.buffer) == Err(Errno::EAGAIN) {
                 return;
             }
         }
@@ -97,85 +108,36 @@ impl AsFd for Monitor {
     }
 }
 
-/// All links and addresses as they are now. The kernel answers at once: no wait for anybody else.
+/// All links and addresses as they are now.
 pub fn dump() -> io::Result<Interfaces> {
-    let socket = open(SockFlag::empty())?;
-    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+    let socket = RouteSocket::open(SockFlag::empty(), 0)?;
+    for _ in 1..DUMPS {
+        match dump_once(&socket) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+    dump_once(&socket)
+}
+
+fn dump_once(socket: &RouteSocket) -> io::Result<Interfaces> {
     let mut interfaces = Interfaces::default();
     let links = RouteNetlinkMessage::GetLink(LinkMessage::default());
-    dump_into(&socket, links, &mut interfaces)?;
-    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+    let of_family = |family| {
         let mut addresses = AddressMessage::default();
         addresses.header.family = family;
-        dump_into(&socket, RouteNetlinkMessage::GetAddress(addresses), &mut interfaces)?;
+        RouteNetlinkMessage::GetAddress(addresses)
+    };
+    // A kernel without IPv6 answers the last with an error.
+    let (v4, v6) = (of_family(AddressFamily::Inet), of_family(AddressFamily::Inet6));
+    for (request, needed) in [(links, true), (v4, true), (v6, false)] {
+        let done = socket.dump(request, |message| interfaces.apply(&message, &mut Changes::default()));
+        match done {
+            Err(error) if needed || error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
     }
     Ok(interfaces)
-}
-
-fn dump_into(socket: &OwnedFd, request: RouteNetlinkMessage, interfaces: &mut Interfaces) -> io::Result<()> {
-    send(socket, request)?;
-    let mut buffer = vec![0; DATAGRAM];
-    loop {
-        let length = match receive(socket, &mut buffer) {
-            Ok(length) => length,
-            Err(Errno::EINTR) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        for message in messages(&buffer[..length]) {
-            #[expect(clippy::wildcard_enum_match_arm, reason = "netlink's own message types")]
-            match message.payload {
-                NetlinkPayload::InnerMessage(message) => {
-                    interfaces.apply(&message);
-                }
-                NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                _ => {}
-            }
-        }
-    }
-}
-
-fn open(flags: SockFlag) -> io::Result<OwnedFd> {
-    let flags = flags | SockFlag::SOCK_CLOEXEC;
-    Ok(socket(Family::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?)
-}
-
-fn send<M: NetlinkSerializable>(socket: &OwnedFd, request: M) -> io::Result<()>
-where
-    NetlinkMessage<M>: From<M>,
-{
-    let mut message = NetlinkMessage::from(request);
-    message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    sendto(socket.as_raw_fd(), &bytes, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
-    Ok(())
-}
-
-/// One datagram from the kernel. Other processes can send to a netlink socket too: those are not ours to believe.
-fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> nix::Result<usize> {
-    let (length, from) = recvfrom::<NetlinkAddr>(socket.as_raw_fd(), buffer)?;
-    let from_kernel = from.is_some_and(|from| from.pid() == 0);
-    Ok(if from_kernel { length } else { 0 })
-}
-
-/// The messages of a datagram. One that cannot be read is passed over.
-fn messages(mut bytes: &[u8]) -> Vec<NetlinkMessage<RouteNetlinkMessage>> {
-    let mut messages = Vec::new();
-    while let Some(head) = bytes.first_chunk::<4>() {
-        // Netlink is in the machine's own byte order; messages are aligned to four bytes.
-        let Ok(length) = usize::try_from(u32::from_ne_bytes(*head)) else { break };
-        if length < 16 || length > bytes.len() {
-            break;
-        }
-        match NetlinkMessage::deserialize(&bytes[..length]) {
-            Ok(message) => messages.push(message),
-            Err(error) => log::debug!("an rtnetlink message cannot be read: {error}, ignoring"),
-        }
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    messages
 }
 
 #[cfg(test)]
@@ -193,29 +155,10 @@ mod tests {
     fn what_lost_events_said_is_read_anew_without_another_event() {
         let mut monitor = Monitor::open().unwrap();
         monitor.behind = true;
-        let mut interfaces = Interfaces::default();
-        assert_eq!(monitor.read(&mut interfaces).unwrap(), Change::Some);
+        let (mut interfaces, mut changes) = (Interfaces::default(), Changes::default());
+        assert_eq!(monitor.read(&mut interfaces, &mut changes).unwrap(), Rest::None);
+        assert!(changes.all);
         assert!(interfaces.by_name("lo").is_some());
         assert!(!monitor.behind);
-    }
-
-    #[test]
-    fn no_bytes_make_the_splitter_panic() {
-        let mut random = crate::testing::Random::new(7);
-        for _ in 0..20_000 {
-            let length = random.below(80);
-            let mut bytes: Vec<u8> = (0..length).map(|_| random.byte()).collect();
-            if bytes.len() > 6 {
-                // A plausible head: length, and one of the types that we listen to.
-                bytes[..4].copy_from_slice(&u32::try_from(length).unwrap().to_ne_bytes());
-                bytes[4..6].copy_from_slice(&(16 + u16::from(random.byte() % 8)).to_ne_bytes());
-            }
-            let mut interfaces = Interfaces::default();
-            for message in messages(&bytes) {
-                if let NetlinkPayload::InnerMessage(message) = message.payload {
-                    interfaces.apply(&message);
-                }
-            }
-        }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Assigned, Interfaces, OUR_TAG};
+use super::{Assigned, Interfaces};
 use crate::router::reason::Fault;
 use crate::types::{Family, VirtualAddress};
 
@@ -20,13 +20,13 @@ impl Interfaces {
         virtual_addresses: &[VirtualAddress],
     ) -> Result<IpAddr, Fault> {
         let interface = self.usable(name)?;
-        let own = || interface.addresses.iter().filter(|assigned| is_primary(assigned, family));
-        let usable = || own().filter(|assigned| !assigned.tentative && !assigned.duplicate);
+        let own = || interface.own().filter(|assigned| is_primary(assigned, family));
+        let usable = || own().filter(|assigned| !assigned.is_tentative() && !assigned.is_duplicate());
         let is_virtual =
             |assigned: &Assigned| virtual_addresses.iter().any(|address| address.address == assigned.address);
         let first = usable()
             .filter(|assigned| !is_virtual(assigned))
-            .min_by_key(|assigned| assigned.secondary)
+            .min_by_key(|assigned| assigned.is_secondary())
             .or_else(|| usable().next());
         match (first, own().next()) {
             (Some(assigned), _) => Ok(assigned.address),
@@ -38,17 +38,16 @@ impl Interfaces {
 
 /// Whether advertisements of this family may be sent from such an address.
 fn is_primary(assigned: &Assigned, family: Family) -> bool {
-    let right = match (assigned.address, family) {
+    match (assigned.address, family) {
         (IpAddr::V4(_), Family::V4) => true,
         (IpAddr::V6(address), Family::V6) => address.is_unicast_link_local(),
         (IpAddr::V4(_), Family::V6) | (IpAddr::V6(_), Family::V4) => false,
-    };
-    right && assigned.tag != OUR_TAG
+    }
 }
 
 /// Why the kernel would send nothing from it.
 fn not_yet(name: &Arc<str>, assigned: &Assigned) -> Fault {
-    let make = if assigned.duplicate { Fault::Duplicate } else { Fault::Tentative };
+    let make = if assigned.is_duplicate() { Fault::Duplicate } else { Fault::Tentative };
     make(Arc::clone(name), assigned.address)
 }
 
@@ -59,8 +58,8 @@ mod tests {
     use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
     use super::*;
-    use crate::interfaces::Change;
-    use crate::interfaces::tests::{address, link, up, virtual_address};
+    use crate::interfaces::OUR_TAG;
+    use crate::interfaces::tests::{address, apply, link, up, virtual_address};
 
     /// An event about an IPv6 address of interface 2.
     fn ipv6(text: &str, flags: AddressHeaderFlags) -> RouteNetlinkMessage {
@@ -78,20 +77,20 @@ mod tests {
         let mut interfaces = Interfaces::default();
         let name: Arc<str> = "eth0".into();
         assert_eq!(interfaces.primary(&name, Family::V4, &[]), Err(Fault::Missing(Arc::clone(&name))));
-        interfaces.apply(&link(2, "eth0", LinkFlags::empty()));
+        apply(&mut interfaces, &link(2, "eth0", LinkFlags::empty()));
         assert_eq!(interfaces.primary(&name, Family::V4, &[]), Err(Fault::Down(Arc::clone(&name))));
-        interfaces.apply(&link(2, "eth0", LinkFlags::Up));
+        apply(&mut interfaces, &link(2, "eth0", LinkFlags::Up));
         assert_eq!(interfaces.primary(&name, Family::V4, &[]), Err(Fault::NoCarrier(Arc::clone(&name))));
-        interfaces.apply(&link(2, "eth0", up()));
+        apply(&mut interfaces, &link(2, "eth0", up()));
         assert_eq!(
             interfaces.primary(&name, Family::V4, &[]),
             Err(Fault::NoAddress(Arc::clone(&name), Family::V4))
         );
-        interfaces.apply(&RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 1], 24, 0)));
+        apply(&mut interfaces, &RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 1], 24, 0)));
         assert_eq!(interfaces.primary(&name, Family::V4, &[]), Ok([10, 0, 0, 1].into()));
-        interfaces.apply(&RouteNetlinkMessage::DelLink(LinkMessage::default()));
+        apply(&mut interfaces, &RouteNetlinkMessage::DelLink(LinkMessage::default()));
         let RouteNetlinkMessage::NewLink(gone) = link(2, "eth0", up()) else { unreachable!() };
-        assert_eq!(interfaces.apply(&RouteNetlinkMessage::DelLink(gone)), Change::Some);
+        assert!(apply(&mut interfaces, &RouteNetlinkMessage::DelLink(gone)).usable);
         assert_eq!(interfaces.primary(&name, Family::V4, &[]), Err(Fault::Missing(name)));
     }
 
@@ -99,16 +98,16 @@ mod tests {
     fn a_virtual_address_is_never_the_source_unless_there_is_no_other() {
         let mut interfaces = Interfaces::default();
         let name: Arc<str> = "eth0".into();
-        interfaces.apply(&link(2, "eth0", up()));
-        interfaces.apply(&RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 50], 24, OUR_TAG)));
+        apply(&mut interfaces, &link(2, "eth0", up()));
+        apply(&mut interfaces, &RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 50], 24, OUR_TAG)));
         assert!(interfaces.primary(&name, Family::V4, &[]).is_err(), "with our tag");
-        interfaces.apply(&RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 51], 24, 0)));
+        apply(&mut interfaces, &RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 51], 24, 0)));
         assert_eq!(
             interfaces.primary(&name, Family::V4, &[virtual_address(51)]),
             Ok([10, 0, 0, 51].into()),
             "an owner"
         );
-        interfaces.apply(&RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 1], 24, 0)));
+        apply(&mut interfaces, &RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 1], 24, 0)));
         assert_eq!(interfaces.primary(&name, Family::V4, &[virtual_address(51)]), Ok([10, 0, 0, 1].into()));
     }
 
@@ -118,17 +117,17 @@ mod tests {
         let mut interfaces = Interfaces::default();
         let name: Arc<str> = "eth0".into();
         let primary = |interfaces: &Interfaces| interfaces.primary(&name, Family::V6, &[]);
-        interfaces.apply(&link(2, "eth0", up()));
-        interfaces.apply(&RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 1], 24, 0)));
-        interfaces.apply(&ipv6("2001:db8::1", none));
+        apply(&mut interfaces, &link(2, "eth0", up()));
+        apply(&mut interfaces, &RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 1], 24, 0)));
+        apply(&mut interfaces, &ipv6("2001:db8::1", none));
         assert_eq!(primary(&interfaces), Err(Fault::NoAddress(Arc::clone(&name), Family::V6)));
         let own: IpAddr = "fe80::1".parse().unwrap();
-        interfaces.apply(&ipv6("fe80::1", AddressHeaderFlags::Tentative));
+        apply(&mut interfaces, &ipv6("fe80::1", AddressHeaderFlags::Tentative));
         assert_eq!(primary(&interfaces), Err(Fault::Tentative(Arc::clone(&name), own)));
         let failed = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
-        assert_eq!(interfaces.apply(&ipv6("fe80::1", failed)), Change::Some);
+        assert!(apply(&mut interfaces, &ipv6("fe80::1", failed)).usable);
         assert_eq!(primary(&interfaces), Err(Fault::Duplicate(Arc::clone(&name), own)));
-        assert_eq!(interfaces.apply(&ipv6("fe80::1", AddressHeaderFlags::Permanent)), Change::Some);
+        assert!(apply(&mut interfaces, &ipv6("fe80::1", AddressHeaderFlags::Permanent)).usable);
         assert_eq!(primary(&interfaces), Ok(own));
         assert_eq!(interfaces.primary(&name, Family::V4, &[]), Ok([10, 0, 0, 1].into()));
     }
@@ -137,15 +136,15 @@ mod tests {
     fn an_optimistic_link_local_address_may_be_used_at_once_and_a_virtual_one_only_by_its_owner() {
         let mut interfaces = Interfaces::default();
         let name: Arc<str> = "eth0".into();
-        interfaces.apply(&link(2, "eth0", up()));
+        apply(&mut interfaces, &link(2, "eth0", up()));
         let shared =
             VirtualAddress { interface: "eth0".into(), address: "fe80::7".parse().unwrap(), prefix_len: 64 };
         let shared = [shared];
-        interfaces.apply(&ipv6("fe80::7", AddressHeaderFlags::empty()));
+        apply(&mut interfaces, &ipv6("fe80::7", AddressHeaderFlags::empty()));
         let own = interfaces.primary(&name, Family::V6, &shared);
         assert_eq!(own, Ok("fe80::7".parse().unwrap()), "the owner has no other");
         let optimistic = AddressHeaderFlags::Tentative | AddressHeaderFlags::Optimistic;
-        interfaces.apply(&ipv6("fe80::1", optimistic));
+        apply(&mut interfaces, &ipv6("fe80::1", optimistic));
         assert_eq!(interfaces.primary(&name, Family::V6, &shared), Ok("fe80::1".parse().unwrap()));
     }
 }

@@ -1,7 +1,7 @@
 use netlink_packet_route::RouteNetlinkMessage;
 
 use super::*;
-use crate::interfaces::tests::{address, link, up};
+use crate::interfaces::tests::{address, apply, link, up};
 
 /// A kernel with one interface that carries requests out.
 struct Bench {
@@ -14,16 +14,16 @@ impl Bench {
     #[expect(clippy::disallowed_methods, reason = "a test's clock has to start somewhere")]
     fn new() -> Self {
         let mut interfaces = Interfaces::default();
-        interfaces.apply(&link(2, "eth0", up()));
+        apply(&mut interfaces, &link(2, "eth0", up()));
         Self { table: AddressTable::default(), interfaces, now: Instant::now() }
     }
 
     fn assign(&mut self, last: u8, tag: u8) {
-        self.interfaces.apply(&RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, last], 24, tag)));
+        apply(&mut self.interfaces, &RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, last], 24, tag)));
     }
 
     fn delete(&mut self, last: u8) {
-        self.interfaces.apply(&RouteNetlinkMessage::DelAddress(address(2, [10, 0, 0, last], 24, 0)));
+        apply(&mut self.interfaces, &RouteNetlinkMessage::DelAddress(address(2, [10, 0, 0, last], 24, 0)));
     }
 
     fn plan(&mut self) -> (Vec<Request>, Vec<Notice>) {
@@ -210,7 +210,7 @@ fn an_interface_that_is_missing_is_waited_for_without_spinning() {
     bench.table.want(elsewhere.clone());
     assert_eq!(bench.plan().0, []);
     assert_eq!(bench.table.deadline(), None);
-    bench.interfaces.apply(&link(9, "eth9", up()));
+    apply(&mut bench.interfaces, &link(9, "eth9", up()));
     assert_eq!(bench.plan().0[0].address, elsewhere);
 }
 
