@@ -1,5 +1,7 @@
 //! What a router counts. The names are those of the bus property `Counters`.
 
+use std::net::IpAddr;
+
 use crate::receive::Discard;
 
 /// All start at 0 with the daemon, and are never cleared while it runs.
@@ -11,6 +13,9 @@ pub struct Counters {
     pub priority_zero_received: u64,
     pub became_active: u64,
     pub gratuitous_arps_sent: u64,
+    pub neighbour_advertisements_sent: u64,
+    /// Found no room in an interface's queue, and were sent later.
+    pub announcements_deferred: u64,
     pub send_errors: u64,
     /// Version 3 advertisements whose checksum covers a pseudo-header (keepalived's and FRR's default).
     pub checksum_with_pseudo_header: u64,
@@ -30,6 +35,13 @@ impl Counters {
         self.discarded[why.index()] += 1;
     }
 
+    pub fn announced(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(_) => self.gratuitous_arps_sent += 1,
+            IpAddr::V6(_) => self.neighbour_advertisements_sent += 1,
+        }
+    }
+
     /// Names and values, for the bus.
     pub fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let named = [
@@ -39,6 +51,8 @@ impl Counters {
             ("PriorityZeroReceived", self.priority_zero_received),
             ("BecameActive", self.became_active),
             ("GratuitousArpsSent", self.gratuitous_arps_sent),
+            ("NeighbourAdvertisementsSent", self.neighbour_advertisements_sent),
+            ("AnnouncementsDeferred", self.announcements_deferred),
             ("SendErrors", self.send_errors),
             ("ChecksumWithPseudoHeader", self.checksum_with_pseudo_header),
             ("AddressListMismatch", self.address_list_mismatch),

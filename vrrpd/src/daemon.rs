@@ -3,6 +3,7 @@
 //! A turn: sockets, netlink and bus; then timers, since what has arrived is to be read before a timer is believed;
 //! then addresses; then the log, the bus and, last, the watchdog. Nothing before the log waits for anybody.
 
+mod announcing;
 mod holding;
 mod index;
 mod instance;
@@ -36,7 +37,8 @@ use crate::router::{Action, Event};
 use crate::socket::LONGEST_PACKET;
 use crate::status::{RouterStatus, Snapshot};
 use crate::table::AddressTable;
-use crate::types::{Priority, VirtualAddress};
+use crate::types::Priority;
+use announcing::Announcing;
 use daemon::error::Error;
 use index::{RouterId, Routers};
 use instance::Instance;
@@ -74,6 +76,7 @@ pub struct Daemon {
     links: Links,
     addresses: Addresses,
     table: AddressTable,
+    announcing: Announcing,
     routers: Routers,
     /// Routers whose deadline has come; empty between turns.
     due: Vec<RouterId>,
@@ -113,6 +116,7 @@ impl Daemon {
             links: Links::default(),
             addresses,
             table: AddressTable::default(),
+            announcing: Announcing::default(),
             routers: Routers::default(),
             due: Vec::new(),
             discarded: Default::default(),
@@ -176,6 +180,7 @@ impl Daemon {
     fn deadline(&mut self) -> Option<Instant> {
         [
             self.routers.deadline(),
+            self.announcing.deadline(),
             self.table.deadline(),
             self.look_again,
             self.publish_at,
@@ -204,6 +209,7 @@ impl Daemon {
     /// Addresses first: they are what clients wait for.
     fn end_turn(&mut self, now: Instant) {
         self.settle(now);
+        self.announce(now);
         self.journal.write();
         self.publish(now);
         self.notify.kick(now);
@@ -295,9 +301,7 @@ impl Daemon {
                         self.table.unwant(address);
                     }
                 }
-                Action::Announce(address) => {
-                    announce(now, name, instance, &self.links, &mut self.journal, &address);
-                }
+                Action::Announce => self.announcing.push(now, name),
                 Action::Transition { from } => {
                     instance.entered(self.events.clock().realtime_usec(instance.router.since()));
                     self.journal.transition(name, from, instance);
@@ -367,19 +371,5 @@ fn send(
             instance.counters.priority_zero_sent += u64::from(priority == Priority::RELEASE);
         }
         Err(error) => journal.send_failed(now, name, instance, "an advertisement", &error),
-    }
-}
-
-fn announce(
-    now: Instant,
-    name: &str,
-    instance: &mut Instance,
-    links: &Links,
-    journal: &mut Journal,
-    address: &VirtualAddress,
-) {
-    match links.announce(&address.interface, address.address) {
-        Ok(()) => instance.counters.gratuitous_arps_sent += 1,
-        Err(error) => journal.send_failed(now, name, instance, "a gratuitous ARP", &error),
     }
 }

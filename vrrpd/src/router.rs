@@ -2,7 +2,7 @@
 //!
 //! Pure: time comes in with each event, effects go out in the order in which they must happen, deadlines are
 //! queried. Here are Startup, Shutdown and what concerns every state; 6.4.2 is in `backup.rs`, 6.4.3 in `active.rs`, and
-//! what happens to gratuitous ARPs in time in `announcer.rs`.
+//! when addresses are announced in `announcer.rs`.
 
 pub mod actions;
 mod active;

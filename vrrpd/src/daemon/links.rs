@@ -11,6 +11,7 @@ use daemon::event_loop::{EventLoop, Interest, Token};
 use super::Wake;
 use crate::arp::{self, MacAddress};
 use crate::interfaces::{Interface, Interfaces};
+use crate::ndp;
 use crate::socket::{FrameSocket, VrrpSocket};
 
 /// What an interface is used for.
@@ -108,13 +109,13 @@ impl Links {
         }
     }
 
-    /// Send a gratuitous ARP. An interface that is no Ethernet has no use for it: that is no error.
+    /// Send a gratuitous ARP or an unsolicited neighbour advertisement. An interface that is no Ethernet has no use for it: that is no error.
     pub(super) fn announce(&self, interface: &str, address: IpAddr) -> io::Result<()> {
         let Some(link) = self.links.get(interface) else { return Err(io::ErrorKind::NotConnected.into()) };
         let (Some(frames), Some(mac)) = (&link.frames, link.mac) else { return Ok(()) };
         match address {
             IpAddr::V4(address) => frames.send(&arp::gratuitous(mac, address)),
-            IpAddr::V6(_) => Err(io::ErrorKind::Unsupported.into()),
+            IpAddr::V6(address) => frames.send(&ndp::unsolicited(mac, address)),
         }
     }
 }

@@ -162,8 +162,21 @@ impl Router {
 
     fn announce(&mut self, now: Instant, actions: &mut Actions) {
         let State::Active(active) = &mut self.state else { return };
-        for address in active.announcer.due(now, &self.settings.garp) {
-            actions.push(Action::Announce(address));
+        if active.announcer.wakes(now, &self.settings.garp) {
+            actions.push(Action::Announce);
+        }
+    }
+
+    /// The next frame to send, after [`Action::Announce`] and until there is none (now).
+    pub fn next_announcement(&mut self, now: Instant) -> Option<VirtualAddress> {
+        let State::Active(active) = &mut self.state else { return None };
+        active.announcer.next_frame(now, &self.settings.garp)
+    }
+
+    /// A frame could not be sent and is to be sent later.
+    pub fn put_back_announcement(&mut self, address: VirtualAddress) {
+        if let State::Active(active) = &mut self.state {
+            active.announcer.put_back(address);
         }
     }
 

@@ -1,7 +1,8 @@
-//! When the Active router sends its gratuitous ARPs: bursts, the second burst, and the refresh.
+//! When the Active router announces its addresses: bursts, the second burst, and the refresh.
 //!
-//! Lives in the Active state and dies with it, so that nothing is announced that was given up. It hands out few
-//! frames at a time: advertisements never wait for it.
+//! Lives in the Active state and dies with it, so that nothing is announced that was given up. It says when there is
+//! something to announce, and hands it out frame by frame to whoever paces the frames of all routers
+//! (`daemon/announcing.rs`): advertisements never wait for it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -9,30 +10,29 @@ use std::time::{Duration, Instant};
 use crate::router::settings::Garp;
 use crate::types::VirtualAddress;
 
-/// Frames handed out at once.
-const FRAMES_PER_TURN: usize = 64;
-
 #[derive(Debug)]
 pub(super) struct Announcer {
     /// Addresses that the kernel has. Nothing else may be announced (RFC 9568, 8.1.2).
     installed: BTreeSet<VirtualAddress>,
-    queue: VecDeque<VirtualAddress>,
+    /// With the number of frames that each still needs: every address has its first before one has its second.
+    queue: VecDeque<(VirtualAddress, u8)>,
     /// The queue's first frame may leave now or then.
     next: Instant,
+    /// Somebody is fetching frames: no deadline until there is none left for now.
+    fetched: bool,
     again: Option<Instant>,
     refresh: Option<Instant>,
 }
 
 impl Announcer {
     pub(super) fn new(now: Instant) -> Self {
-        Self { installed: BTreeSet::new(), queue: VecDeque::new(), next: now, again: None, refresh: None }
+        let (installed, queue) = (BTreeSet::new(), VecDeque::new());
+        Self { installed, queue, next: now, fetched: false, again: None, refresh: None }
     }
 
     /// The kernel has this address, perhaps again.
     pub(super) fn installed(&mut self, now: Instant, address: VirtualAddress, garp: &Garp) {
-        for _ in 0..garp.repeat {
-            self.queue.push_back(address.clone());
-        }
+        self.queue.push_back((address.clone(), garp.repeat));
         self.installed.insert(address);
         self.plan_later(now, garp);
     }
@@ -56,23 +56,26 @@ impl Announcer {
     /// Keep only `addresses`.
     pub(super) fn retain(&mut self, addresses: &[VirtualAddress]) {
         self.installed.retain(|address| addresses.contains(address));
-        self.queue.retain(|address| addresses.contains(address));
+        self.queue.retain(|(address, _)| addresses.contains(address));
     }
 
     pub(super) fn removed(&mut self, address: &VirtualAddress) {
         self.installed.remove(address);
-        self.queue.retain(|queued| queued != address);
+        self.queue.retain(|(queued, _)| queued != address);
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
+        if self.fetched {
+            return None;
+        }
         if !self.queue.is_empty() {
             return Some(self.next);
         }
         [self.again, self.refresh].into_iter().flatten().min()
     }
 
-    /// The addresses to announce now, one frame each.
-    pub(super) fn due(&mut self, now: Instant, garp: &Garp) -> impl Iterator<Item = VirtualAddress> + '_ {
+    /// Whether frames are to be fetched from now on. Said once, until all that were due have been.
+    pub(super) fn wakes(&mut self, now: Instant, garp: &Garp) -> bool {
         if self.queue.is_empty() && self.again.is_some_and(|again| again <= now) {
             self.again = None;
             self.enqueue(garp.repeat);
@@ -81,25 +84,36 @@ impl Announcer {
             self.enqueue(garp.refresh_repeat);
             self.refresh = after(now, garp.refresh);
         }
-        let portion = match self.queue.len().min(FRAMES_PER_TURN) {
-            0 => 0,
-            _ if self.next > now => 0,
-            portion if garp.interval == Duration::ZERO => portion,
-            _ => {
-                self.next = now + garp.interval;
-                1
-            }
+        let wakes = !self.fetched && !self.queue.is_empty() && self.next <= now;
+        self.fetched |= wakes;
+        wakes
+    }
+
+    pub(super) fn next_frame(&mut self, now: Instant, garp: &Garp) -> Option<VirtualAddress> {
+        let due = if self.next <= now { self.queue.pop_front() } else { None };
+        let Some((address, frames)) = due else {
+            self.fetched = false;
+            return None;
         };
-        self.queue.drain(..portion)
+        if frames > 1 {
+            self.queue.push_back((address.clone(), frames - 1));
+        }
+        if garp.interval > Duration::ZERO {
+            self.next = now + garp.interval;
+        }
+        Some(address)
+    }
+
+    pub(super) fn put_back(&mut self, address: VirtualAddress) {
+        if self.installed.contains(&address) {
+            self.queue.push_back((address, 1));
+        }
     }
 
     /// A burst that still waits is not made longer: a peer that provokes bursts cannot fill the queue.
     fn enqueue(&mut self, repeat: u8) {
-        if !self.queue.is_empty() {
-            return;
-        }
-        for _ in 0..repeat {
-            self.queue.extend(self.installed.iter().cloned());
+        if self.queue.is_empty() {
+            self.queue.extend(self.installed.iter().map(|address| (address.clone(), repeat)));
         }
     }
 

@@ -48,8 +48,8 @@ pub enum Action {
     /// Have all addresses of the settings; each is answered by [`Event::Installed`].
     InstallAddresses,
     RemoveAddresses,
-    /// One gratuitous ARP frame.
-    Announce(VirtualAddress),
+    /// Fetch frames with [`Router::next_announcement`](super::Router::next_announcement), at any pace, until there is none.
+    Announce,
     /// For the log and the bus; the new state and reason can be read from the router.
     Transition {
         from: StateName,

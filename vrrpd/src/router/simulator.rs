@@ -61,7 +61,8 @@ impl Segment {
                     self.event(index, Event::Installed(address()));
                 }
                 Action::RemoveAddresses => self.nodes[index].installed = false,
-                Action::Announce(_) => {
+                Action::Announce => {
+                    while self.nodes[index].router.next_announcement(self.now).is_some() {}
                     assert!(self.nodes[index].installed, "announced what it does not have");
                     self.nodes[index].last_garp = Some(self.now);
                 }

@@ -41,12 +41,14 @@ fn settings(priority: u8) -> Settings {
 struct Bench {
     router: Router,
     now: Instant,
+    /// Announced with the last event.
+    frames: Vec<VirtualAddress>,
 }
 
 impl Bench {
     fn initialize(settings: Settings) -> Self {
         let now = start();
-        Self { router: Router::new(now, settings), now }
+        Self { router: Router::new(now, settings), now, frames: Vec::new() }
     }
 
     fn backup(settings: Settings) -> Self {
@@ -74,7 +76,18 @@ impl Bench {
     }
 
     fn event(&mut self, event: Event) -> Vec<Action> {
-        self.router.on_event(self.now, event).into_iter().collect()
+        let actions: Vec<Action> = self.router.on_event(self.now, event).into_iter().collect();
+        self.frames.clear();
+        if actions.contains(&Action::Announce) {
+            self.frames.extend(std::iter::from_fn(|| self.router.next_announcement(self.now)));
+        }
+        actions
+    }
+
+    /// What an event that does nothing else announces.
+    fn announced(&mut self, event: Event) -> Vec<VirtualAddress> {
+        assert_eq!(self.event(event), [Action::Announce]);
+        std::mem::take(&mut self.frames)
     }
 
     fn hear(&mut self, from: IpAddr, priority: u8) -> Vec<Action> {
@@ -109,10 +122,6 @@ fn send(priority: u8) -> Action {
 
 fn transition(from: StateName) -> Action {
     Action::Transition { from }
-}
-
-fn announce(last: u8) -> Action {
-    Action::Announce(address(last))
 }
 
 fn takes_over(from: StateName, priority: u8) -> Vec<Action> {
