@@ -4,7 +4,7 @@
 //! what changed, and hands commands to the loop through a queue, each with a deadline for its reply. Without a bus
 //! the thread tries again until there is one, and serves everything anew.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::future::Future;
 use std::io;
@@ -261,14 +261,29 @@ impl<I: Interface> Objects<I> {
         names: &[&str],
         make: impl Fn(&str) -> I,
     ) -> zbus::Result<()> {
+        self.update_changed(connection, names, |_| true, make).await
+    }
+
+    /// The same; of the objects that are shown already, only those that are `changed` are looked at.
+    pub async fn update_changed(
+        &mut self,
+        connection: &Connection,
+        names: &[&str],
+        changed: impl Fn(&str) -> bool,
+        make: impl Fn(&str) -> I,
+    ) -> zbus::Result<()> {
+        let stay: HashSet<&str> = names.iter().copied().collect();
         let gone: Vec<String> =
-            self.shown.keys().filter(|name| !names.contains(&name.as_str())).cloned().collect();
+            self.shown.keys().filter(|name| !stay.contains(name.as_str())).cloned().collect();
         for name in gone {
             connection.object_server().remove::<I, _>(self.path(&name)).await?;
             self.shown.remove(&name);
         }
         for name in names {
             if self.shown.contains_key(*name) {
+                if !changed(name) {
+                    continue;
+                }
                 let now = properties::<I>(connection, &self.path(name)).await?;
                 self.announce(connection, name, now).await?;
             } else {

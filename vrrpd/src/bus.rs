@@ -1,6 +1,7 @@
 //! `org.trivet.Vrrp1` on the system bus: what is shown comes from the last snapshot, verbs go to the loop.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use daemon::bus::{Model, Objects, Reply, Service, Session, announce_changes, ask, properties};
 use daemon::queue::Sender;
@@ -60,26 +61,26 @@ impl Service for BusService {
 }
 
 impl BusService {
-    /// Show the last snapshot. `false`: nothing but counters has changed.
+    /// Show the last snapshot. `false`: it is shown already.
     async fn update(
         &self,
         session: &Session<Snapshot>,
         objects: &mut Objects<RouterObject>,
-        shown: &mut Option<Snapshot>,
+        shown: &mut Option<Arc<Snapshot>>,
     ) -> zbus::Result<bool> {
         let snapshot = session.model.latest();
-        let quiet = snapshot.quiet();
-        if shown.as_ref() == Some(&quiet) {
+        if shown.as_ref() == Some(&snapshot) {
             return Ok(false);
         }
-        let names: Vec<&str> = snapshot.routers.iter().map(|router| router.name.as_str()).collect();
+        let names: Vec<&str> = snapshot.routers.iter().map(|router| &*router.name).collect();
+        let changed = |name: &str| !shown.as_ref().is_some_and(|former| snapshot.shows_as(former, name));
         let make = |name: &str| RouterObject {
             name: name.to_owned(),
             model: session.model.clone(),
             commands: self.commands.clone(),
         };
-        objects.update(&session.connection, &names, make).await?;
-        *shown = Some(quiet);
+        objects.update_changed(&session.connection, &names, changed, make).await?;
+        *shown = Some(snapshot);
         Ok(true)
     }
 }
@@ -122,7 +123,7 @@ impl Manager {
     /// Packets of no router here, by reason.
     #[zbus(property(emits_changed_signal = "false"))]
     fn discarded(&self) -> HashMap<&'static str, u64> {
-        Discard::NAMES.into_iter().zip(self.model.latest().discarded).collect()
+        Discard::NAMES.into_iter().zip(self.model.latest().discarded.get()).collect()
     }
 }
 
@@ -175,25 +176,25 @@ impl RouterObject {
 
     #[zbus(property)]
     fn virtual_router_id(&self) -> fdo::Result<u8> {
-        self.get(|router| router.vrid)
+        self.get(|router| router.config.vrid.get())
     }
 
     /// Where advertisements are sent and heard.
     #[zbus(property)]
     fn interface(&self) -> fdo::Result<String> {
-        self.get(|router| router.interface.clone())
+        self.get(RouterStatus::interface)
     }
 
     /// Of the protocol: 2 or 3.
     #[zbus(property)]
     fn version(&self) -> fdo::Result<u8> {
-        self.get(|router| router.version)
+        self.get(|router| router.config.settings.version.number())
     }
 
     /// As configured.
     #[zbus(property)]
     fn priority(&self) -> fdo::Result<u8> {
-        self.get(|router| router.priority)
+        self.get(|router| router.config.settings.priority.0)
     }
 
     /// As advertised.
@@ -205,13 +206,13 @@ impl RouterObject {
     /// What the Active router has: address with prefix length, and interface.
     #[zbus(property)]
     fn addresses(&self) -> fdo::Result<Vec<(String, String)>> {
-        self.get(|router| router.addresses.clone())
+        self.get(RouterStatus::addresses)
     }
 
     /// Who else is Active, as far as it was heard; empty: nobody.
     #[zbus(property)]
     fn active_peer(&self) -> fdo::Result<String> {
-        self.get(|router| router.active_peer.clone())
+        self.get(RouterStatus::active_peer)
     }
 
     /// What was sent, received and discarded, up to half a second old.

@@ -11,6 +11,7 @@ mod journal;
 mod links;
 mod reception;
 mod reload;
+mod showing;
 mod stop;
 mod timers;
 
@@ -20,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use daemon::bus::{self, Publisher};
+use daemon::bus;
 use daemon::event_loop::{EventLoop, Interest};
 use daemon::notify::Notify;
 use daemon::queue::{Receiver, queue};
@@ -35,7 +36,7 @@ use crate::receive::Discard;
 use crate::router::reason::Fault;
 use crate::router::{Action, Event};
 use crate::socket::LONGEST_PACKET;
-use crate::status::{RouterStatus, Snapshot};
+use crate::status::Snapshot;
 use crate::table::AddressTable;
 use crate::types::Priority;
 use announcing::Announcing;
@@ -44,11 +45,10 @@ use index::{RouterId, Routers};
 use instance::Instance;
 use journal::Journal;
 use links::{Links, Use};
+use showing::{Seen, Showing};
 
 /// Commands that may wait for the loop.
 const COMMANDS: usize = 64;
-/// Counters on the bus are at most so old.
-const PUBLISH: Duration = Duration::from_millis(500);
 /// After events could not be read or a socket could not be opened: no event need follow.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -83,8 +83,7 @@ pub struct Daemon {
     discarded: [u64; Discard::COUNT],
     buffer: Vec<u8>,
     journal: Journal,
-    publisher: Publisher<Snapshot>,
-    publish_at: Option<Instant>,
+    showing: Showing,
     notify: Notify,
 }
 
@@ -122,8 +121,7 @@ impl Daemon {
             discarded: Default::default(),
             buffer: vec![0; LONGEST_PACKET],
             journal: Journal::default(),
-            publisher,
-            publish_at: None,
+            showing: Showing::new(publisher),
             notify,
         };
         daemon.register().map_err(Error::when("register with the event loop"))?;
@@ -148,7 +146,8 @@ impl Daemon {
         let now = self.events.clock().now();
         self.end_turn(now);
         self.notify.ready();
-        log::info!("running: {}", self.snapshot().summary());
+        let summary = self.snapshot().summary();
+        log::info!("running: {summary}");
         let mut ready = Vec::new();
         loop {
             let deadline = self.deadline();
@@ -183,7 +182,7 @@ impl Daemon {
             self.announcing.deadline(),
             self.table.deadline(),
             self.look_again,
-            self.publish_at,
+            self.showing.deadline(),
             self.notify.deadline(),
         ]
         .into_iter()
@@ -285,7 +284,8 @@ impl Daemon {
     /// Give a router an event, and do what it says, in its order.
     fn dispatch(&mut self, now: Instant, id: RouterId, event: Event) {
         let Some((name, instance)) = self.routers.get_mut(id) else { return };
-        self.publish_at.get_or_insert(now + PUBLISH);
+        self.showing.counted(now);
+        let before = Seen::before(&event, &instance.router);
         for action in instance.router.on_event(now, event) {
             match action {
                 Action::SendAdvertisement(priority) => {
@@ -305,10 +305,13 @@ impl Daemon {
                 Action::Transition { from } => {
                     instance.entered(self.events.clock().realtime_usec(instance.router.since()));
                     self.journal.transition(name, from, instance);
-                    self.publish_at = Some(now);
                 }
                 Action::Report(report) => self.journal.report(now, name, instance, &report),
             }
+        }
+        if before.differs(&instance.router) {
+            instance.changed();
+            self.showing.changed(now);
         }
         self.routers.rearm(id);
     }
@@ -334,24 +337,6 @@ impl Daemon {
                 }
             }
         }
-    }
-
-    fn publish(&mut self, now: Instant) {
-        if self.publish_at.is_none_or(|at| at > now) {
-            return;
-        }
-        self.publish_at = None;
-        let snapshot = self.snapshot();
-        self.notify.status(&snapshot.summary());
-        self.publisher.publish(snapshot);
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        let routers = self.routers.iter().map(|(name, instance)| {
-            let Instance { config, router, counters, since_usec, .. } = instance;
-            RouterStatus::new(name, *since_usec, instance.reason(), config, router, counters)
-        });
-        Snapshot { routers: routers.collect(), discarded: self.discarded }
     }
 }
 

@@ -2,94 +2,113 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::RouterConfig;
 use crate::counters::Counters;
 use crate::receive::Discard;
-use crate::router::{Router, StateName};
+use crate::router::StateName;
+use crate::types::VirtualAddress;
 
 /// Everything that the objects show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// In the order of their names.
-    pub routers: Vec<RouterStatus>,
+    pub routers: Vec<Arc<RouterStatus>>,
     /// Packets that belong to no router here, by reason.
-    pub discarded: [u64; Discard::COUNT],
+    pub discarded: Shared<[u64; Discard::COUNT]>,
 }
+
+/// Figures that change with every packet, which alone is no reason for a new snapshot: the loop brings them up to date
+/// in place. Two are equal if they are the same one.
+#[derive(Debug, Default)]
+pub struct Shared<T>(Arc<Mutex<T>>);
+
+impl<T: Clone> Shared<T> {
+    pub fn get(&self) -> T {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Never waits. `false`: somebody reads it at this very moment, and it is as it was.
+    #[must_use]
+    pub fn set(&self, value: &T) -> bool {
+        let Ok(mut place) = self.0.try_lock() else { return false };
+        place.clone_from(value);
+        true
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> PartialEq for Shared<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> Eq for Shared<T> {}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouterStatus {
-    pub name: String,
+    pub name: Arc<str>,
     pub state: StateName,
     /// Microseconds of CLOCK_REALTIME.
     pub since: u64,
     pub reason: String,
-    pub vrid: u8,
-    pub interface: String,
-    pub version: u8,
-    pub priority: u8,
+    pub config: Arc<RouterConfig>,
     pub effective_priority: u8,
-    /// Address with prefix length, and interface.
-    pub addresses: Vec<(String, String)>,
-    /// Empty: nobody else, as far as we know.
-    pub active_peer: String,
-    pub counters: Counters,
+    /// Nobody else, as far as we know.
+    pub active_peer: Option<IpAddr>,
+    pub counters: Shared<Counters>,
 }
 
 impl RouterStatus {
-    pub fn new(
-        name: &str,
-        since: u64,
-        reason: String,
-        config: &RouterConfig,
-        router: &Router,
-        counters: &Counters,
-    ) -> Self {
-        let settings = &config.settings;
-        let addresses = settings.addresses.iter();
-        Self {
-            name: name.to_owned(),
-            state: router.state(),
-            since,
-            reason,
-            vrid: config.vrid.get(),
-            interface: config.interface.to_string(),
-            version: settings.version.number(),
-            priority: settings.priority.0,
-            effective_priority: router.priority().0,
-            addresses: addresses
-                .map(|address| {
-                    (format!("{}/{}", address.address, address.prefix_len), address.interface.to_string())
-                })
-                .collect(),
-            active_peer: router.active_peer().as_ref().map(IpAddr::to_string).unwrap_or_default(),
-            counters: counters.clone(),
-        }
+    /// Where advertisements are sent and heard.
+    pub fn interface(&self) -> String {
+        self.config.interface.to_string()
+    }
+
+    /// Address with prefix length, and interface.
+    pub fn addresses(&self) -> Vec<(String, String)> {
+        let addresses = self.config.settings.addresses.iter();
+        let row = |address: &VirtualAddress| {
+            (format!("{}/{}", address.address, address.prefix_len), address.interface.to_string())
+        };
+        addresses.map(row).collect()
+    }
+
+    /// Empty: nobody else, as far as we know.
+    pub fn active_peer(&self) -> String {
+        self.active_peer.as_ref().map(IpAddr::to_string).unwrap_or_default()
     }
 
     pub fn counters(&self) -> HashMap<&'static str, u64> {
-        self.counters.rows().collect()
+        self.counters.get().rows().collect()
     }
 }
 
 impl Snapshot {
     pub fn router(&self, name: &str) -> Option<&RouterStatus> {
-        let index = self.routers.binary_search_by(|router| router.name.as_str().cmp(name)).ok()?;
+        self.find(name).map(|router| &**router)
+    }
+
+    /// Whether a router is shown as it was in `former`.
+    pub fn shows_as(&self, former: &Self, name: &str) -> bool {
+        self.find(name) == former.find(name)
+    }
+
+    fn find(&self, name: &str) -> Option<&Arc<RouterStatus>> {
+        let index = self.routers.binary_search_by(|router| (*router.name).cmp(name)).ok()?;
         self.routers.get(index)
     }
 
     pub fn count(&self, state: StateName) -> u32 {
         let count = self.routers.iter().filter(|router| router.state == state).count();
         u32::try_from(count).unwrap_or(u32::MAX)
-    }
-
-    /// Without what changes all the time, which alone is no reason for a signal.
-    pub fn quiet(&self) -> Self {
-        let mut quiet = Self { discarded: Default::default(), ..self.clone() };
-        for router in &mut quiet.routers {
-            router.counters = Counters::default();
-        }
-        quiet
     }
 
     /// One line for `systemctl status`: `3 routers: 2 active, 1 backup`.

@@ -33,7 +33,8 @@ impl Daemon {
         let holder = self.routers.of_address(address);
         if let Some((name, instance)) = holder.and_then(|id| self.routers.get_mut(id)) {
             if instance.note(notice) {
-                self.publish_at = Some(now);
+                instance.changed();
+                self.showing.changed(now);
             }
             self.journal.address(now, name, instance, notice);
         } else {

@@ -83,7 +83,7 @@ impl Routers {
         let id = *self.names.get(name)?;
         self.leave(id);
         if let Some(place) = self.place_mut(id) {
-            place.instance.config = config;
+            place.instance.configure(config);
         }
         self.enter(id);
         Some(id)

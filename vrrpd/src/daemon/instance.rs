@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::addresses::Operation;
@@ -11,6 +12,7 @@ use crate::counters::Counters;
 use crate::packet::{Advertisement, Body, ChecksumForm};
 use crate::receive::{Discard, Expected, same_addresses};
 use crate::router::Router;
+use crate::status::{RouterStatus, Shared};
 use crate::table::Notice;
 use crate::types::{Priority, VirtualAddress};
 
@@ -56,7 +58,7 @@ pub(super) struct Limits {
 
 #[derive(Debug)]
 pub(super) struct Instance {
-    pub(super) config: RouterConfig,
+    pub(super) config: Arc<RouterConfig>,
     pub(super) router: Router,
     pub(super) counters: Counters,
     pub(super) limits: Limits,
@@ -64,13 +66,60 @@ pub(super) struct Instance {
     pub(super) since_usec: u64,
     /// Addresses that the kernel did not let us add, and why.
     refused: BTreeMap<VirtualAddress, String>,
+    /// The counters as the bus shows them.
+    shown_counters: Shared<Counters>,
+    /// What the bus shows of it, until it changes.
+    status: Option<Arc<RouterStatus>>,
 }
 
 impl Instance {
     pub(super) fn new(now: Instant, since_usec: u64, config: RouterConfig) -> Self {
         let router = Router::new(now, config.settings.clone());
         let (counters, limits, refused) = (Counters::default(), Limits::default(), BTreeMap::new());
-        Self { config, router, counters, limits, since_usec, refused }
+        Self {
+            config: Arc::new(config),
+            router,
+            counters,
+            limits,
+            since_usec,
+            refused,
+            shown_counters: Shared::default(),
+            status: None,
+        }
+    }
+
+    /// Another configuration; the state machine is to be told.
+    pub(super) fn configure(&mut self, config: RouterConfig) {
+        self.config = Arc::new(config);
+        self.changed();
+    }
+
+    /// What it shows on the bus is to be made anew.
+    pub(super) fn changed(&mut self) {
+        self.status = None;
+    }
+
+    /// What it shows on the bus.
+    pub(super) fn status(&mut self, name: &Arc<str>) -> Arc<RouterStatus> {
+        if let Some(status) = &self.status {
+            return Arc::clone(status);
+        }
+        let status = RouterStatus {
+            name: Arc::clone(name),
+            state: self.router.state(),
+            since: self.since_usec,
+            reason: self.reason(),
+            config: Arc::clone(&self.config),
+            effective_priority: self.router.priority().0,
+            active_peer: self.router.active_peer(),
+            counters: self.shown_counters.clone(),
+        };
+        Arc::clone(self.status.insert(Arc::new(status)))
+    }
+
+    /// Never waits. `false`: not now, somebody reads them.
+    pub(super) fn publish_counters(&self) -> bool {
+        self.shown_counters.set(&self.counters)
     }
 
     /// The state was entered just now.

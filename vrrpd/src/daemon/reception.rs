@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Daemon, PUBLISH};
+use super::Daemon;
 use crate::packet::{self, Datagram};
 use crate::receive::Discard;
 use crate::router::Event;
@@ -34,7 +34,7 @@ impl Daemon {
 
     pub(super) fn packet(&mut self, now: Instant, interface: &Arc<str>, packet: &[u8]) {
         let Some(datagram) = Datagram::parse(packet) else { return };
-        self.publish_at.get_or_insert(now + PUBLISH);
+        self.showing.counted(now);
         let vrid = packet::peek_vrid(datagram.payload);
         let owner = vrid.and_then(|vrid| self.routers.of_group(interface, datagram.family(), vrid));
         let Some((id, (name, instance))) = owner.and_then(|id| Some((id, self.routers.get_mut(id)?))) else {

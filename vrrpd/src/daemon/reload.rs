@@ -40,7 +40,7 @@ impl Daemon {
         let mut changed = Vec::new();
         for (name, instance) in self.routers.iter() {
             if let Some(new) = configuration.routers.remove(&**name)
-                && new != instance.config
+                && new != *instance.config
             {
                 changed.push((Arc::clone(name), new));
             }
@@ -55,7 +55,7 @@ impl Daemon {
             self.routers.insert(&name, Instance::new(now, since, config));
         }
         self.interfaces_changed(now);
-        self.publish_at = Some(now);
+        self.showing.changed(now);
     }
 
     /// Routers that are no longer configured, or that are another router now, end with a word to the others.

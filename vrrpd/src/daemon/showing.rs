@@ -1,0 +1,153 @@
+//! What the bus shows of the loop: a snapshot when something has changed, and figures that are brought up to date.
+//!
+//! Neither is worth a delay of the protocol: a snapshot is made anew only for the routers that changed, and a little
+//! after the change; figures are copied twice a second.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use daemon::bus::Publisher;
+
+use super::Daemon;
+use crate::receive::Discard;
+use crate::router::reason::Reason;
+use crate::router::{Event, Router};
+use crate::status::{Shared, Snapshot};
+use crate::types::Priority;
+
+/// From a change to its publication: many at once are published together, and after what they made necessary.
+const SOON: Duration = Duration::from_millis(10);
+/// Counters on the bus are at most so old.
+const FIGURES: Duration = Duration::from_millis(500);
+
+/// What is shown of a router's state machine, before an event.
+#[derive(Debug)]
+pub(super) struct Seen(Option<(Reason, Instant, Priority, Option<IpAddr>)>);
+
+impl Seen {
+    /// Only of events that come all the time, and most of which change nothing.
+    pub(super) fn before(event: &Event, router: &Router) -> Self {
+        let often = matches!(
+            event,
+            Event::Timer | Event::Advertisement { .. } | Event::Ready { .. } | Event::Installed(_)
+        );
+        Self(often.then(|| Self::of(router)))
+    }
+
+    pub(super) fn differs(&self, router: &Router) -> bool {
+        self.0.as_ref().is_none_or(|before| *before != Self::of(router))
+    }
+
+    fn of(router: &Router) -> (Reason, Instant, Priority, Option<IpAddr>) {
+        (router.reason().clone(), router.since(), router.priority(), router.active_peer())
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Showing {
+    publisher: Publisher<Snapshot>,
+    publish_at: Option<Instant>,
+    figures_at: Option<Instant>,
+    discarded: Shared<[u64; Discard::COUNT]>,
+}
+
+impl Showing {
+    pub(super) fn new(publisher: Publisher<Snapshot>) -> Self {
+        Self { publisher, publish_at: None, figures_at: None, discarded: Shared::default() }
+    }
+
+    /// Something that is shown has changed. The router that it is about is to be told [`Instance::changed`].
+    ///
+    /// [`Instance::changed`]: super::instance::Instance::changed
+    pub(super) fn changed(&mut self, now: Instant) {
+        self.publish_at.get_or_insert(now + SOON);
+    }
+
+    /// Something was counted.
+    pub(super) fn counted(&mut self, now: Instant) {
+        self.figures_at.get_or_insert(now + FIGURES);
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        [self.publish_at, self.figures_at].into_iter().flatten().min()
+    }
+}
+
+impl Daemon {
+    /// Bring up to date what is shown, if it is time.
+    pub(super) fn publish(&mut self, now: Instant) {
+        if self.showing.figures_at.is_some_and(|at| at <= now) {
+            self.publish_figures(now);
+        }
+        if self.showing.publish_at.is_some_and(|at| at <= now) {
+            self.showing.publish_at = None;
+            let snapshot = self.snapshot();
+            self.notify.status(&snapshot.summary());
+            self.showing.publisher.publish(snapshot);
+        }
+    }
+
+    fn publish_figures(&mut self, now: Instant) {
+        let mut complete = self.showing.discarded.set(&self.discarded);
+        for instance in self.routers.values() {
+            complete &= instance.publish_counters();
+        }
+        self.showing.figures_at = (!complete).then_some(now + FIGURES);
+    }
+
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        let ids = self.routers.ids();
+        let status = |id| self.routers.get_mut(id).map(|(name, instance)| instance.status(name));
+        Snapshot {
+            routers: ids.into_iter().filter_map(status).collect(),
+            discarded: self.showing.discarded.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::settings::{Garp, Settings};
+    use crate::types::{Centiseconds, Version};
+
+    #[expect(clippy::disallowed_methods, reason = "a test's clock has to start somewhere")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn heard(peer: u8) -> Event {
+        let from = [10, 0, 0, peer].into();
+        Event::Advertisement { from, priority: Priority(200), interval: Centiseconds(100) }
+    }
+
+    #[test]
+    fn an_advertisement_is_shown_when_it_tells_something_new_and_not_otherwise() {
+        let now = start();
+        let settings = Settings {
+            version: Version::V3,
+            priority: Priority(100),
+            preempt: true,
+            advert_interval: Centiseconds(100),
+            addresses: Vec::new(),
+            garp: Garp::default(),
+        };
+        let mut router = Router::new(now, settings);
+        let _ = router.on_event(now, Event::Ready { source: [10, 0, 0, 1].into() });
+        for (event, tells) in [(heard(2), true), (heard(2), false), (heard(3), true), (Event::Timer, false)] {
+            let before = Seen::before(&event, &router);
+            let _ = router.on_event(now, event.clone());
+            assert_eq!(before.differs(&router), tells, "{event:?}");
+        }
+        let before = Seen::before(&Event::Announce, &router);
+        assert!(before.differs(&router), "what is rare is shown anew in any case");
+    }
+
+    #[test]
+    fn figures_that_somebody_reads_just_now_are_not_waited_for() {
+        let shared = Shared::<u64>::default();
+        assert!(shared.set(&1));
+        let seen = shared.clone();
+        assert_eq!((seen.get(), seen == shared), (1, true));
+    }
+}
