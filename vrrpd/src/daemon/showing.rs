@@ -107,9 +107,12 @@ impl Daemon {
 
 #[cfg(test)]
 mod tests {
+    use daemon::diagnostic::Report;
+    use daemon::testing::TempRoot;
+
     use super::*;
-    use crate::router::settings::{Garp, Settings};
-    use crate::types::{Centiseconds, Version};
+    use crate::config;
+    use crate::types::Centiseconds;
 
     #[expect(clippy::disallowed_methods, reason = "a test's clock has to start somewhere")]
     fn start() -> Instant {
@@ -124,14 +127,10 @@ mod tests {
     #[test]
     fn an_advertisement_is_shown_when_it_tells_something_new_and_not_otherwise() {
         let now = start();
-        let settings = Settings {
-            version: Version::V3,
-            priority: Priority(100),
-            preempt: true,
-            advert_interval: Centiseconds(100),
-            addresses: Vec::new(),
-            garp: Garp::default(),
-        };
+        let root = TempRoot::new();
+        let text = "interface = \"lo\"\nvirtual_router_id = 1\naddresses = [\"10.0.0.9/24\"]\n";
+        root.write("etc/trivet/vrrp.d/x.toml", text);
+        let settings = config::load(root.path(), None, &mut Report::new()).routers["x"].settings.clone();
         let mut router = Router::new(now, settings);
         let _ = router.on_event(now, Event::Ready { source: [10, 0, 0, 1].into() });
         for (event, tells) in [(heard(2), true), (heard(2), false), (heard(3), true), (Event::Timer, false)] {
