@@ -3,6 +3,7 @@
 
 pub mod bus;
 pub mod capture;
+mod catalog;
 pub mod client;
 pub mod clock;
 pub mod director;

@@ -9,6 +9,7 @@ mod index;
 mod instance;
 mod journal;
 mod links;
+mod message_id;
 mod reception;
 mod reload;
 mod showing;

@@ -5,40 +5,46 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use log::Level;
+use log::{Level, Record};
 
 use super::instance::{Instance, Remark, more};
+use super::message_id;
 use crate::addresses::Operation;
 use crate::receive::Discard;
 use crate::router::reason::Reason;
 use crate::router::{Report, StateName};
 use crate::table::Notice;
 
-/// MESSAGE_ID of the journal entry of a transition; it never changes.
-const TRANSITION_ID: &str = "5b2f0c1e7f6a4e0f9c3d8a41d7e69b12";
-
 #[derive(Debug)]
 pub(super) struct Entry {
     level: Level,
     text: String,
-    transition: Option<Transition>,
-}
-
-/// Fields of the journal entry.
-#[derive(Debug)]
-struct Transition {
-    router: String,
-    from: &'static str,
-    to: &'static str,
+    /// Of the journal, from MESSAGE_ID on.
+    fields: Vec<(&'static str, String)>,
 }
 
 impl Entry {
-    fn new(level: Level, text: String) -> Self {
-        Self { level, text, transition: None }
+    pub(super) fn new(level: Level, text: String) -> Self {
+        Self { level, text, fields: Vec::new() }
     }
 
     pub(super) fn error(text: String) -> Self {
         Self::new(Level::Error, text)
+    }
+
+    pub(super) fn warning(message_id: &'static str, router: &str, text: &str) -> Self {
+        Self::new(Level::Warn, format!("{router}: {text}")).about(message_id, router)
+    }
+
+    /// With an ID of `message_id.rs`, and the router that it is about.
+    pub(super) fn about(mut self, message_id: &'static str, router: &str) -> Self {
+        self.fields.push(("MESSAGE_ID", message_id.to_owned()));
+        self.with("VIRTUAL_ROUTER", router)
+    }
+
+    pub(super) fn with(mut self, field: &'static str, value: &(impl ToString + ?Sized)) -> Self {
+        self.fields.push((field, value.to_string()));
+        self
     }
 }
 
@@ -52,14 +58,19 @@ impl Journal {
 
     /// At the end of a turn.
     pub(super) fn write(&mut self) {
-        for Entry { level, text, transition } in self.0.drain(..) {
-            match transition {
-                None => log::log!(level, "{text}"),
-                Some(Transition { router, from, to }) => log::log!(
-                    level, MESSAGE_ID = TRANSITION_ID, VIRTUAL_ROUTER = router.as_str(), STATE_FROM = from, STATE = to;
-                    "{text}"
-                ),
+        for Entry { level, text, fields } in self.0.drain(..) {
+            if level > log::max_level() {
+                continue;
             }
+            let fields = fields.as_slice();
+            log::logger().log(
+                &Record::builder()
+                    .level(level)
+                    .target(module_path!())
+                    .args(format_args!("{text}"))
+                    .key_values(&fields)
+                    .build(),
+            );
         }
     }
 
@@ -89,23 +100,24 @@ impl Journal {
             | Reason::Higher { .. }
             | Reason::Tie(_) => Level::Info,
         };
-        let transition = Transition { router: name.to_owned(), from: from.as_str(), to: to.as_str() };
-        self.push(Entry { level, text, transition: Some(transition) });
+        let entry = Entry::new(level, text).about(message_id::TRANSITION, name);
+        let entry = entry.with("STATE_FROM", from.as_str()).with("STATE", to.as_str());
+        self.push(entry.with("REASON", router.reason()));
     }
 
     pub(super) fn report(&mut self, now: Instant, name: &str, instance: &mut Instance, report: &Report) {
         let limits = &mut instance.limits;
-        let (unsaid, text) = match report {
+        let (unsaid, id, peer, text) = match report {
             Report::Conflict { peer, priority } => {
                 instance.counters.conflicts += 1;
                 let text = format!(
                     "two routers were Active: {peer} advertised priority {priority}; we have the precedence and announce again"
                 );
-                (limits.conflict.hit(now), text)
+                (limits.conflict.hit(now), message_id::CONFLICT, Some(peer), text)
             }
             Report::OwnAddress => {
                 let text = "an advertisement from our own address: it was looped back, or another machine has the address of this one";
-                (limits.own_address.hit(now), text.to_owned())
+                (limits.own_address.hit(now), message_id::REMARK, None, text.to_owned())
             }
             Report::IntervalLearned { peer, theirs } => {
                 instance.counters.interval_learned += 1;
@@ -113,14 +125,15 @@ impl Journal {
                     "{peer} advertises every {} ms, not as configured here; following it",
                     u32::from(theirs.0) * 10
                 );
-                (limits.interval_learned.hit(now), text)
+                (limits.interval_learned.hit(now), message_id::REMARK, Some(peer), text)
             }
             Report::SecondOwner(peer) => {
                 let text = format!("{peer} says that it owns the addresses (priority 255), as we do");
-                (limits.second_owner.hit(now), text)
+                (limits.second_owner.hit(now), message_id::CONFLICT, Some(peer), text)
             }
         };
-        self.limited(Level::Warn, name, unsaid, &text);
+        let entry = Entry::warning(id, name, &text);
+        self.limited(unsaid, if let Some(peer) = peer { entry.with("PEER", peer) } else { entry });
     }
 
     pub(super) fn discarded(
@@ -132,7 +145,9 @@ impl Journal {
         why: Discard,
     ) {
         let unsaid = instance.limits.discards[why.index()].hit(now);
-        self.limited(Level::Warn, name, unsaid, &format!("dropped an advertisement from {from}: {why}"));
+        let text = format!("dropped an advertisement from {from}: {why}");
+        let entry = Entry::warning(message_id::DISCARDED, name, &text);
+        self.limited(unsaid, entry.with("PEER", &from).with("DISCARD", Discard::NAMES[why.index()]));
     }
 
     pub(super) fn remarks(
@@ -156,7 +171,7 @@ impl Journal {
                     (instance.limits.addresses.hit(now), text)
                 }
             };
-            self.limited(Level::Warn, name, unsaid, &text);
+            self.limited(unsaid, Entry::warning(message_id::REMARK, name, &text).with("PEER", &from));
         }
     }
 
@@ -174,7 +189,7 @@ impl Journal {
             return;
         }
         let unsaid = instance.limits.send.hit(now);
-        self.limited(Level::Warn, name, unsaid, &format!("cannot send {what}: {error}"));
+        self.limited(unsaid, Entry::new(Level::Warn, format!("{name}: cannot send {what}: {error}")));
     }
 
     pub(super) fn address(&mut self, now: Instant, name: &str, instance: &mut Instance, notice: &Notice) {
@@ -191,8 +206,8 @@ impl Journal {
                 self.push(Entry::new(Level::Warn, text));
             }
             Notice::Lost(address) => {
-                let text = format!("{name}: somebody deleted {address}, putting it back");
-                self.push(Entry::new(Level::Warn, text));
+                let text = format!("somebody deleted {address}, putting it back");
+                self.push(Entry::warning(message_id::ADDRESS_LOST, name, &text).with("ADDRESS", address));
             }
             Notice::LeftBehind(_) => self.stray_address(notice),
             Notice::Failed(request, error) => {
@@ -201,8 +216,9 @@ impl Journal {
                     Operation::Add => "add",
                     Operation::Remove => "remove",
                 };
-                let text = format!("cannot {verb} {}: {error}, retrying in 1s", request.address);
-                self.limited(Level::Error, name, unsaid, &text);
+                let text = format!("{name}: cannot {verb} {}: {error}, retrying in 1s", request.address);
+                let entry = Entry::error(text).about(message_id::ADDRESS_REFUSED, name);
+                self.limited(unsaid, entry.with("ADDRESS", &request.address));
             }
         }
     }
@@ -219,9 +235,11 @@ impl Journal {
         self.push(Entry::new(Level::Warn, text));
     }
 
-    fn limited(&mut self, level: Level, name: &str, unsaid: Option<u64>, text: &str) {
+    /// `unsaid`: as [`Limit::hit`](super::instance::Limit::hit) has it; `None` is not worth a line.
+    fn limited(&mut self, unsaid: Option<u64>, mut entry: Entry) {
         if let Some(unsaid) = unsaid {
-            self.push(Entry::new(level, format!("{name}: {text}{}", more(unsaid))));
+            entry.text.push_str(&more(unsaid));
+            self.push(entry);
         }
     }
 }

@@ -7,6 +7,7 @@ use daemon::diagnostic::{Report, Severity};
 
 use super::Daemon;
 use super::instance::Instance;
+use super::message_id;
 use crate::config::{self, Configuration, RouterConfig};
 use crate::router::Event;
 
@@ -23,11 +24,14 @@ impl Daemon {
             log::log!(level, "{diagnostic}");
         }
         if report.has_errors() {
-            log::error!("not reloaded: the configuration has errors; the former one stays in force");
+            log::error!(
+                MESSAGE_ID = message_id::NOT_RELOADED;
+                "not reloaded: the configuration has errors; the former one stays in force"
+            );
         } else {
             daemon::log::set_level(configuration.settings.log_level);
             self.apply(now, configuration);
-            log::info!("reloaded");
+            log::info!(MESSAGE_ID = message_id::RELOADED; "reloaded");
         }
         self.notify.ready();
     }
