@@ -33,13 +33,14 @@ use crate::bus::{BusService, Command};
 use crate::config::Configuration;
 use crate::interfaces::{Changes, Interfaces};
 use crate::monitor::{self, Monitor, Rest};
+use crate::packet;
 use crate::receive::Discard;
 use crate::router::reason::Fault;
 use crate::router::{Action, Event};
-use crate::socket::LONGEST_PACKET;
+use crate::socket::Buffer;
 use crate::status::Snapshot;
 use crate::table::AddressTable;
-use crate::types::Priority;
+use crate::types::{Family, Priority};
 use announcing::Announcing;
 use daemon::error::Error;
 use index::{RouterId, Routers};
@@ -53,11 +54,14 @@ const COMMANDS: usize = 64;
 /// After events could not be read or a socket could not be opened: no event need follow.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// A socket whose interface vanished below it is opened anew after this, if no event makes it so before.
+const REOPEN: Duration = Duration::from_millis(50);
+
 /// What wakes the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Wake {
-    /// Advertisements on the interface with this index. They come first: one that has arrived beats everything.
-    Vrrp(u32),
+    /// Advertisements of this family on the interface with this index. They come first: one that has arrived beats everything.
+    Vrrp(u32, Family),
     Monitor,
     Addresses,
     Commands,
@@ -82,7 +86,7 @@ pub struct Daemon {
     /// Routers whose deadline has come; empty between turns.
     due: Vec<RouterId>,
     discarded: [u64; Discard::COUNT],
-    buffer: Vec<u8>,
+    buffer: Buffer,
     journal: Journal,
     showing: Showing,
     notify: Notify,
@@ -120,7 +124,7 @@ impl Daemon {
             routers: Routers::default(),
             due: Vec::new(),
             discarded: Default::default(),
-            buffer: vec![0; LONGEST_PACKET],
+            buffer: Buffer::default(),
             journal: Journal::default(),
             showing: Showing::new(publisher),
             notify,
@@ -156,7 +160,7 @@ impl Daemon {
             ready.sort_unstable_by_key(|(wake, _)| *wake);
             for (wake, _) in ready.drain(..) {
                 match wake {
-                    Wake::Vrrp(index) => self.receive(now, index),
+                    Wake::Vrrp(index, family) => self.receive(now, index, family),
                     Wake::Monitor => {
                         self.read_monitor(now);
                     }
@@ -210,6 +214,10 @@ impl Daemon {
     fn end_turn(&mut self, now: Instant) {
         self.settle(now);
         self.announce(now);
+        if self.links.has_broken() {
+            let at = now + REOPEN;
+            self.look_again = Some(self.look_again.map_or(at, |again| again.min(at)));
+        }
         self.journal.write();
         self.publish(now);
         self.notify.kick(now);
@@ -236,12 +244,13 @@ impl Daemon {
         self.table.interfaces_changed();
         let mut needed: BTreeMap<Arc<str>, Use> = BTreeMap::new();
         for instance in self.routers.values() {
-            needed.entry(Arc::clone(&instance.config.interface)).or_default().advertisements = true;
-            for address in &instance.config.settings.addresses {
-                needed.entry(Arc::clone(&address.interface)).or_default().addresses = true;
+            let config = &instance.config;
+            needed.entry(Arc::clone(&config.interface)).or_default().advertisements(config.family, true);
+            for address in &config.settings.addresses {
+                needed.entry(Arc::clone(&address.interface)).or_default().announcements();
             }
         }
-        self.links.update(&mut self.events, &self.interfaces, &needed);
+        let moved = self.links.update(&mut self.events, &self.interfaces, &needed);
         if self.links.has_errors() {
             self.look_again.get_or_insert(now + LOOK_AGAIN);
         }
@@ -250,6 +259,7 @@ impl Daemon {
             let event = self.usable(instance).map_or_else(Event::Fault, |source| Event::Ready { source });
             self.dispatch(now, id, event);
         }
+        self.announce_moved(now, &moved);
     }
 
     /// From which address a router sends, or why it cannot take part. Like keepalived, a router is as good as the
@@ -290,7 +300,7 @@ impl Daemon {
         for action in instance.router.on_event(now, event) {
             match action {
                 Action::SendAdvertisement(priority) => {
-                    send(now, name, instance, &self.links, &mut self.journal, priority);
+                    send(now, name, instance, &mut self.links, &mut self.journal, priority);
                 }
                 Action::InstallAddresses => {
                     for address in &instance.config.settings.addresses {
@@ -345,13 +355,14 @@ fn send(
     now: Instant,
     name: &str,
     instance: &mut Instance,
-    links: &Links,
+    links: &mut Links,
     journal: &mut Journal,
     priority: Priority,
 ) {
     let source = instance.router.source();
     let message = instance.advertisement(priority, source);
-    match links.send(&instance.config.interface, source, &message) {
+    let to = (packet::group(instance.config.family), packet::TTL);
+    match links.send(&instance.config.interface, source, to, &message) {
         Ok(()) => {
             instance.counters.advertisements_sent += 1;
             instance.counters.priority_zero_sent += u64::from(priority == Priority::RELEASE);

@@ -9,6 +9,7 @@ mod source;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope,
@@ -30,6 +31,8 @@ type Cidr = (IpAddr, u8);
 pub struct Interface {
     pub index: u32,
     pub name: Arc<str>,
+    /// Which one it is of all that ever had this index: one that left this network namespace and came back is another.
+    pub birth: u64,
     pub flags: LinkFlags,
     /// Ethernet only.
     pub mac: Option<MacAddress>,
@@ -118,6 +121,12 @@ pub struct Interfaces {
     names: BTreeMap<Arc<str>, u32>,
 }
 
+/// Numbers that are never given twice, not to what a second dump shows either: it cannot know what happened before.
+fn next_birth() -> u64 {
+    static BIRTHS: AtomicU64 = AtomicU64::new(0);
+    BIRTHS.fetch_add(1, Ordering::Relaxed)
+}
+
 impl Interfaces {
     /// Take in a message of an event or a dump.
     pub fn apply(&mut self, message: &RouteNetlinkMessage, changes: &mut Changes) {
@@ -149,7 +158,8 @@ impl Interfaces {
             changes.link(&name);
             self.names.insert(Arc::clone(&name), index);
             let (addresses, own) = (BTreeMap::new(), Vec::new());
-            self.by_index.insert(index, Interface { index, name, flags, mac, addresses, own });
+            self.by_index
+                .insert(index, Interface { index, name, birth: next_birth(), flags, mac, addresses, own });
             return;
         };
         // Some events leave out what did not change.

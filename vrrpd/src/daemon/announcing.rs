@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::Daemon;
 use super::index::RouterId;
+use super::instance::Instance;
+use crate::router::Event;
 
 /// Frames per turn of the loop, of all routers together: some tenths of a millisecond.
 const FRAMES_PER_TURN: usize = 64;
@@ -63,6 +65,21 @@ enum Portion {
 }
 
 impl Daemon {
+    /// Interfaces have another MAC address than before: who learned the former one must learn it.
+    pub(super) fn announce_moved(&mut self, now: Instant, interfaces: &[Arc<str>]) {
+        if interfaces.is_empty() {
+            return;
+        }
+        let lives_there = |instance: &Instance| {
+            instance.config.settings.addresses.iter().any(|address| interfaces.contains(&address.interface))
+        };
+        for id in self.routers.ids() {
+            if self.routers.get(id).is_some_and(lives_there) {
+                self.dispatch(now, id, Event::Announce);
+            }
+        }
+    }
+
     /// The portion of this turn.
     pub(super) fn announce(&mut self, now: Instant) {
         self.announcing.retry(now);

@@ -1,87 +1,115 @@
 //! The sockets of the interfaces that routers use: opened when an interface is usable, closed when it is not. (The
 //! first frame after a link was down would fail on the old socket with ENETDOWN.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use daemon::event_loop::{EventLoop, Interest, Token};
+use nix::errno::Errno;
 
 use super::Wake;
 use crate::arp::{self, MacAddress};
 use crate::interfaces::{Interface, Interfaces};
 use crate::ndp;
-use crate::socket::{FrameSocket, VrrpSocket};
+use crate::socket::{Buffer, FrameSocket, Received, VrrpSocket};
+use crate::types::Family;
 
 /// What an interface is used for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Use {
-    pub(super) advertisements: bool,
-    pub(super) addresses: bool,
+    /// Advertisements of these families; `true`: to and from the group, not only unicast peers.
+    families: BTreeMap<Family, bool>,
+    announcements: bool,
+}
+
+impl Use {
+    pub(super) fn advertisements(&mut self, family: Family, group: bool) {
+        *self.families.entry(family).or_default() |= group;
+    }
+
+    pub(super) fn announcements(&mut self) {
+        self.announcements = true;
+    }
 }
 
 #[derive(Debug)]
 struct Link {
     index: u32,
+    /// Which one of those that had this index and name.
+    birth: u64,
     mac: Option<MacAddress>,
-    vrrp: Option<(VrrpSocket, Token)>,
+    vrrp: BTreeMap<Family, (VrrpSocket, Token)>,
     frames: Option<FrameSocket>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Links {
     links: BTreeMap<Arc<str>, Link>,
+    names: BTreeMap<u32, Arc<str>>,
     /// Why a socket could not be opened, by interface. Tried again with the next update.
     errors: BTreeMap<Arc<str>, String>,
+    /// Interfaces whose sockets broke, and are opened anew with the next update.
+    broken: BTreeSet<Arc<str>>,
 }
 
 impl Links {
-    /// Open what is needed and possible, close the rest. What is needed and open already is not touched.
+    /// Open what is needed and possible, close the rest. What is needed and open already is not touched. Returns the
+    /// interfaces that have another MAC address than before: what lives there must be announced.
     pub(super) fn update(
         &mut self,
         events: &mut EventLoop<Wake>,
         interfaces: &Interfaces,
         needed: &BTreeMap<Arc<str>, Use>,
-    ) {
+    ) -> Vec<Arc<str>> {
+        let broken = std::mem::take(&mut self.broken);
         let stays = |name: &Arc<str>, link: &Link| {
-            needed.contains_key(name) && interfaces.usable(name).is_ok_and(|now| now.index == link.index)
+            let same = |now: &Interface| (now.index, now.birth) == (link.index, link.birth);
+            needed.contains_key(name) && !broken.contains(name) && interfaces.usable(name).is_ok_and(same)
         };
-        let gone: Vec<_> = self
-            .links
-            .iter()
-            .filter(|(name, link)| !stays(name, link))
-            .map(|(name, _)| Arc::clone(name))
-            .collect();
-        for name in gone {
-            if let Some(Link { vrrp: Some((socket, token)), .. }) = self.links.remove(&name) {
-                events.deregister(token, &socket);
-            }
+        let gone = self.links.iter().filter(|(name, link)| !stays(name, link));
+        for name in gone.map(|(name, _)| Arc::clone(name)).collect::<Vec<_>>() {
+            self.close(events, &name);
         }
         self.errors.clear();
+        let mut moved = Vec::new();
         for (name, used) in needed {
             let Ok(interface) = interfaces.usable(name) else { continue };
-            if let Err(error) = self.open(events, interface, *used) {
+            if self.links.get(name).is_some_and(|link| link.mac != interface.mac) {
+                moved.push(Arc::clone(name));
+            }
+            if let Err(error) = self.open(events, interface, used) {
                 self.errors.insert(Arc::clone(name), error.to_string());
             }
         }
+        moved
     }
 
-    fn open(&mut self, events: &mut EventLoop<Wake>, interface: &Interface, used: Use) -> io::Result<()> {
+    fn close(&mut self, events: &mut EventLoop<Wake>, name: &str) {
+        let Some(link) = self.links.remove(name) else { return };
+        self.names.remove(&link.index);
+        for (socket, token) in link.vrrp.into_values() {
+            events.deregister(token, &socket);
+        }
+    }
+
+    fn open(&mut self, events: &mut EventLoop<Wake>, interface: &Interface, used: &Use) -> io::Result<()> {
         let link = self.links.entry(Arc::clone(&interface.name)).or_insert_with(|| Link {
             index: interface.index,
+            birth: interface.birth,
             mac: None,
-            vrrp: None,
+            vrrp: BTreeMap::new(),
             frames: None,
         });
+        self.names.insert(interface.index, Arc::clone(&interface.name));
         link.mac = interface.mac;
-        if used.addresses && link.frames.is_none() && interface.mac.is_some() {
+        if used.announcements && link.frames.is_none() && interface.mac.is_some() {
             link.frames = Some(FrameSocket::open(&interface.name)?);
         }
-        if used.advertisements && link.vrrp.is_none() {
-            let socket = VrrpSocket::open(&interface.name, interface.index)?;
-            let token = events.register(&socket, Interest::Read, Wake::Vrrp(interface.index))?;
-            link.vrrp = Some((socket, token));
+        link.close_all_but(events, used);
+        for (family, group) in &used.families {
+            link.open(events, interface, *family)?.listen_to_group(*group)?;
         }
         Ok(())
     }
@@ -90,32 +118,96 @@ impl Links {
         !self.errors.is_empty()
     }
 
+    pub(super) fn has_broken(&self) -> bool {
+        !self.broken.is_empty()
+    }
+
     pub(super) fn error(&self, name: &str) -> Option<&String> {
         self.errors.get(name)
     }
 
-    /// The socket that an event is about, and its interface; `None` if it was closed meanwhile.
-    pub(super) fn vrrp(&self, index: u32) -> Option<(&Arc<str>, &VrrpSocket)> {
-        let (name, link) = self.links.iter().find(|(_, link)| link.index == index)?;
-        link.vrrp.as_ref().map(|(socket, _)| (name, socket))
-    }
-
-    pub(super) fn send(&self, interface: &str, source: IpAddr, message: &[u8]) -> io::Result<()> {
-        let link = self.links.get(interface).and_then(|link| link.vrrp.as_ref());
-        let Some((socket, _)) = link else { return Err(io::ErrorKind::NotConnected.into()) };
-        match source {
-            IpAddr::V4(source) => socket.send(source, message),
-            IpAddr::V6(_) => Err(io::ErrorKind::Unsupported.into()),
+    /// A packet from the socket that an event is about, and its interface. `None`: the socket was closed meanwhile.
+    pub(super) fn receive<'a>(
+        &mut self,
+        index: u32,
+        family: Family,
+        buffer: &'a mut Buffer,
+    ) -> Option<(Arc<str>, io::Result<Received<'a>>)> {
+        let name = self.names.get(&index)?;
+        let (socket, _) = self.links.get(name)?.vrrp.get(&family)?;
+        let received = socket.receive(buffer);
+        let name = Arc::clone(name);
+        if let Err(error) = &received {
+            self.check(&name, error);
         }
+        Some((name, received))
     }
 
-    /// Send a gratuitous ARP or an unsolicited neighbour advertisement. An interface that is no Ethernet has no use for it: that is no error.
-    pub(super) fn announce(&self, interface: &str, address: IpAddr) -> io::Result<()> {
+    pub(super) fn send(
+        &mut self,
+        interface: &Arc<str>,
+        source: IpAddr,
+        (destination, ttl): (IpAddr, u8),
+        message: &[u8],
+    ) -> io::Result<()> {
+        let link = self.links.get(interface);
+        let Some((socket, _)) = link.and_then(|link| link.vrrp.get(&Family::of(source))) else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let sent = socket.send(source, destination, ttl, message);
+        sent.inspect_err(|error| self.check(interface, error))
+    }
+
+    /// Send a gratuitous ARP or an unsolicited neighbour advertisement. An interface that is no Ethernet has no use for
+    /// it: that is no error.
+    pub(super) fn announce(&mut self, interface: &Arc<str>, address: IpAddr) -> io::Result<()> {
         let Some(link) = self.links.get(interface) else { return Err(io::ErrorKind::NotConnected.into()) };
         let (Some(frames), Some(mac)) = (&link.frames, link.mac) else { return Ok(()) };
-        match address {
+        let sent = match address {
             IpAddr::V4(address) => frames.send(&arp::gratuitous(mac, address)),
             IpAddr::V6(address) => frames.send(&ndp::unsolicited(mac, address)),
+        };
+        sent.inspect_err(|error| self.check(interface, error))
+    }
+
+    /// An error that says that the socket's interface is not there any more: it needs another socket.
+    fn check(&mut self, interface: &Arc<str>, error: &io::Error) {
+        let errno = error.raw_os_error().map(Errno::from_raw);
+        if matches!(errno, Some(Errno::ENXIO | Errno::ENODEV | Errno::ENETDOWN)) {
+            self.broken.insert(Arc::clone(interface));
+        }
+    }
+}
+
+impl Link {
+    fn open(
+        &mut self,
+        events: &mut EventLoop<Wake>,
+        interface: &Interface,
+        family: Family,
+    ) -> io::Result<&mut VrrpSocket> {
+        let place = match self.vrrp.entry(family) {
+            std::collections::btree_map::Entry::Occupied(place) => place.into_mut(),
+            std::collections::btree_map::Entry::Vacant(place) => {
+                let socket = VrrpSocket::open(&interface.name, interface.index, family)?;
+                let token = events.register(&socket, Interest::Read, Wake::Vrrp(interface.index, family))?;
+                place.insert((socket, token))
+            }
+        };
+        Ok(&mut place.0)
+    }
+
+    /// The last router of a family may have gone.
+    fn close_all_but(&mut self, events: &mut EventLoop<Wake>, used: &Use) {
+        self.vrrp.retain(|family, (socket, token)| {
+            let stays = used.families.contains_key(family);
+            if !stays {
+                events.deregister(*token, &*socket);
+            }
+            stays
+        });
+        if !used.announcements {
+            self.frames = None;
         }
     }
 }
