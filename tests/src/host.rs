@@ -106,7 +106,8 @@ impl Host {
         }
     }
 
-    fn signal_all(&self, signal: Signal) {
+    /// To every process of the host.
+    pub fn signal_all(&self, signal: Signal) {
         let pids = namespace::sh(&format!("ip netns pids {}", self.namespace.name()));
         for pid in pids.lines().filter_map(|line| line.parse().ok()) {
             // A process may have ended meanwhile.

@@ -36,10 +36,27 @@ impl Trivet {
         Self { root, processes: BTreeMap::new(), bus: None }
     }
 
+    /// The same with files of the test's own, such as ("vrrp.d/gateway.toml", TEXT).
+    pub fn with_files(host: &Host, files: &[(&str, &str)]) -> Self {
+        let root = host.directory().join("root");
+        for (name, text) in files {
+            let file = root.join("etc/trivet").join(name);
+            std::fs::create_dir_all(file.parent().expect("below etc/trivet")).expect("making a directory in the lab");
+            std::fs::write(file, text).expect("writing a drop-in");
+        }
+        Self { root, processes: BTreeMap::new(), bus: None }
+    }
+
     /// Starts one daemon (again).
     pub fn run(&mut self, host: &Host, daemon: &str) {
-        let mut command = Command::new(program(daemon));
-        command.arg("--root").arg(&self.root).env("DBUS_SYSTEM_BUS_ADDRESS", bus::address(host));
+        self.run_under(host, &[], daemon);
+    }
+
+    /// The same, by another program such as `chrt` with its arguments.
+    pub fn run_under(&mut self, host: &Host, before: &[&str], daemon: &str) {
+        let mut words = before.iter().map(PathBuf::from).chain([program(daemon)]);
+        let mut command = Command::new(words.next().expect("the daemon at least"));
+        command.args(words).arg("--root").arg(&self.root).env("DBUS_SYSTEM_BUS_ADDRESS", bus::address(host));
         self.processes.insert(daemon.to_owned(), host.spawn(daemon, &mut command));
     }
 
@@ -58,6 +75,14 @@ impl Trivet {
     /// SIGKILL.
     pub fn kill(&mut self, daemon: &str) {
         self.processes.remove(daemon);
+    }
+
+    /// What systemd does after vrrpd's end, however it ended (`ExecStopPost=`): nothing of it is left in the kernel.
+    pub fn release(&self, host: &Host) {
+        let mut command = Command::new(program("vrrpd"));
+        command.arg("--release").arg("--root").arg(&self.root);
+        let output = host.namespace().within(|| command.output()).expect("running vrrpd --release");
+        assert!(output.status.success(), "vrrpd --release: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// SIGHUP.
