@@ -9,7 +9,8 @@ use crate::host::{Host, Process};
 
 /// Runs keepalived with another root, in which it sees this machine's processes, devices and /run, where the lab keeps
 /// its files. The mounts are those of its own mount namespace and end with it; it keeps its process id.
-const IN_ROOT: &str = "set -e; for d in proc sys dev run; do mount --rbind /$d $0/$d; done; exec chroot $0 keepalived \"$@\"";
+const IN_ROOT: &str =
+    "set -e; for d in proc sys dev run; do mount --rbind /$d $0/$d; done; exec chroot $0 keepalived \"$@\"";
 
 /// A keepalived that can be started.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,5 +20,6 @@ pub mod nat_pair;
 pub mod residence;
 pub mod tap;
 pub mod trivet;
+pub mod tshark;
 pub mod web;
 pub mod wire;

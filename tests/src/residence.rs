@@ -70,7 +70,8 @@ impl Residence {
     pub fn longest_overlap(&self, since: Stamp) -> Duration {
         let changes = self.changes();
         let ends = changes.iter().skip(1).map(|(at, _)| *at).chain([Stamp::now()]);
-        let both = changes.iter().zip(ends).filter(|((_, state), end)| *state == [true, true] && *end > since);
+        let both =
+            changes.iter().zip(ends).filter(|((_, state), end)| *state == [true, true] && *end > since);
         both.map(|((start, _), end)| end.since((*start).max(since))).max().unwrap_or_default()
     }
 }

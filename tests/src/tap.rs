@@ -160,9 +160,9 @@ fn receive(socket: &OwnedFd, ports: &[u32]) -> Option<Option<Sent>> {
     let mut parts = [IoSliceMut::new(&mut buffer)];
     let message =
         recvmsg::<LinkAddr>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty()).ok()?;
-    let stamp = message.cmsgs().ok()?.find_map(|message| match message {
-        ControlMessageOwned::ScmTimestampns(time) => Some(Stamp(time.into())),
-        _ => None,
+    let stamp = message.cmsgs().ok()?.find_map(|message| {
+        let ControlMessageOwned::ScmTimestampns(time) = message else { return None };
+        Some(Stamp(time.into()))
     });
     let (length, link) = (message.bytes, message.address);
     let by = link.filter(|link| link.pkttype() != OUTGOING).and_then(|link| {

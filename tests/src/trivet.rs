@@ -41,7 +41,8 @@ impl Trivet {
         let root = host.directory().join("root");
         for (name, text) in files {
             let file = root.join("etc/trivet").join(name);
-            std::fs::create_dir_all(file.parent().expect("below etc/trivet")).expect("making a directory in the lab");
+            std::fs::create_dir_all(file.parent().expect("below etc/trivet"))
+                .expect("making a directory in the lab");
             std::fs::write(file, text).expect("writing a drop-in");
         }
         Self { root, processes: BTreeMap::new(), bus: None }

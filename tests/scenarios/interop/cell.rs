@@ -128,7 +128,10 @@ impl Cell {
         let text = self.to_string();
         let words: Vec<_> = text.split(' ').map(str::to_owned).collect();
         let from = |index: usize| words[index + 1..].iter().map(move |second| (index, second));
-        (0..words.len()).flat_map(from).map(|(index, second)| (words[index].clone(), second.clone())).collect()
+        (0..words.len())
+            .flat_map(from)
+            .map(|(index, second)| (words[index].clone(), second.clone()))
+            .collect()
     }
 
     pub(crate) fn interval(&self) -> Duration {
@@ -159,11 +162,9 @@ impl Cell {
     pub(crate) fn takeover(&self) -> Duration {
         match self.scene {
             Scene::Stop | Scene::AddressMismatch => self.skew(1),
-            Scene::Kill
-            | Scene::LinkDown
-            | Scene::Freeze
-            | Scene::EqualPriority
-            | Scene::TenMilliseconds => self.active_down_interval(1),
+            Scene::Kill | Scene::LinkDown | Scene::Freeze | Scene::EqualPriority | Scene::TenMilliseconds => {
+                self.active_down_interval(1)
+            }
         }
     }
 

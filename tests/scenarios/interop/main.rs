@@ -5,6 +5,7 @@
 //! TRIVET_JOBS: how many at once. TRIVET_PCAP=DIR: keep what was captured.
 
 mod cell;
+mod dissect;
 mod expected;
 mod render;
 mod report;
@@ -48,7 +49,11 @@ fn releases() -> Vec<Release> {
     for wanted in ["2.2.7", "2.3.3"] {
         match releases.iter().find(|release| release.version == wanted) {
             Some(_) => println!("keepalived {wanted} is under test"),
-            None => println!("LEFT OUT: keepalived {wanted} is neither installed here nor in tests/image's image"),
+            None => {
+                println!(
+                    "LEFT OUT: keepalived {wanted} is neither installed here nor in tests/image's image"
+                );
+            }
         }
     }
     assert!(!releases.is_empty(), "there is no keepalived to compare with: tests/run installs it");
@@ -70,7 +75,8 @@ fn runs() -> VecDeque<(Cell, Pairing)> {
         ]);
     }
     let wanted = std::env::var("TRIVET_CELLS").unwrap_or_default();
-    let all = cells().into_iter().flat_map(|cell| pairings.iter().map(move |pairing| (cell, pairing.clone())));
+    let all =
+        cells().into_iter().flat_map(|cell| pairings.iter().map(move |pairing| (cell, pairing.clone())));
     let theirs = |pairing: &Pairing| !pairing.is_ours(0) && !pairing.is_ours(1);
     let mut runs: Vec<_> = all
         .filter(|(cell, pairing)| theirs(pairing) || cell.ours_has())
@@ -134,6 +140,13 @@ fn vrrpd_and_keepalived_share_an_address_alone_with_their_own_kind_and_with_each
     report::print(&rows);
     let failed: Vec<String> =
         rows.iter().filter(|row| row.result.is_failure()).map(|row| row.to_string()).collect();
+    let wrong = dissect::by_tshark(&rows);
+    assert!(
+        wrong.is_empty(),
+        "tshark finds {} packets wrong:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(20)].join("\n")
+    );
     assert!(failed.is_empty(), "{} of {} runs failed:\n{}", failed.len(), rows.len(), failed.join("\n"));
 }
 

@@ -220,7 +220,8 @@ impl Site {
 
     fn check(&self, sent: &Sent, own: [u8; 6]) -> Outcome<()> {
         let cell = &self.cell;
-        let group: IpAddr = if cell.address().is_ipv4() { "224.0.0.18" } else { "ff02::12" }.parse().unwrap();
+        let group = if cell.address().is_ipv4() { "224.0.0.18" } else { "ff02::12" };
+        let group: IpAddr = group.parse().expect("an address");
         match &sent.frame {
             Some(Frame::Advert(advert)) => {
                 let to = if cell.unicast { cell.own(1 - sent.by) } else { group };

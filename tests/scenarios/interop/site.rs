@@ -64,7 +64,7 @@ impl Pairing {
     }
 
     /// 2.2.7 knows one form only; everybody else speaks the RFC's.
-    fn checksum(&self) -> Checksum {
+    pub(crate) fn checksum(&self) -> Checksum {
         match self.release() {
             Some(release) if release.version.starts_with("2.2") => Checksum::PseudoHeader,
             Some(_) | None => Checksum::Rfc,
