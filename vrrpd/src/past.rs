@@ -1,0 +1,415 @@
+//! What the record of a former run means: which of its routers may go on as Active, and what is to be done with
+//! addresses when a run has ended. Pure; `record.rs` writes the file.
+//!
+//! A router goes on only as long as no Backup can have taken over, so that two routers are never Active by our doing.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::RouterConfig;
+use crate::record::{self, PRECISION, TITLE};
+use crate::router::settings::Settings;
+use crate::types::{Centiseconds, Family, Priority, Version, VirtualAddress};
+
+/// After more crashes than this within [`CRASHES_WITHIN`], routers begin as Backups: an Active that lives for moments
+/// only would keep a sound Backup from taking over.
+const CRASHES: usize = 3;
+const CRASHES_WITHIN: Duration = Duration::from_secs(60);
+/// The interval that the last advertisement of a daemon that is about to be replaced carries, where version 3 lets it
+/// say so and the router's own is shorter: Backups adopt it (RFC 9568, 6.4.2), and wait three times as long.
+const HAND_OVER_INTERVAL: Centiseconds = Centiseconds(100);
+
+/// A run of the daemon, as the next one finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// The kernel's boot id; `-` where it cannot be read. (Then it is the tmpfs that no reboot survives.)
+    pub boot: String,
+    /// When it was last alive, CLOCK_BOOTTIME.
+    pub alive: Duration,
+    /// It ended to be followed at once by another, and told the Backups to wait.
+    pub handed_over: bool,
+    /// When routers went on as Active after a crash, CLOCK_BOOTTIME; the last [`CRASHES`] times.
+    pub resumed: Vec<Duration>,
+    pub routers: Vec<Held>,
+}
+
+/// A router, and what it holds while it is Active.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub name: String,
+    pub active: bool,
+    /// When the state was entered, microseconds of CLOCK_REALTIME.
+    pub since: u64,
+    /// So long after the last sign of life no Backup can have taken over.
+    pub safe: Duration,
+    pub interface: Arc<str>,
+    pub family: Family,
+    pub vrid: u8,
+    pub version: u8,
+    pub addresses: Vec<VirtualAddress>,
+}
+
+impl Held {
+    pub fn new(name: &str, config: &RouterConfig, active: bool, since: u64) -> Self {
+        // The last advertisement may have been sent a whole interval before the last sign of life.
+        let uncertain = config.settings.advert_interval.duration() + PRECISION;
+        let safe =
+            earliest_takeover(&config.settings, config.settings.advert_interval).saturating_sub(uncertain);
+        Self {
+            name: name.to_owned(),
+            active,
+            since,
+            safe,
+            interface: Arc::clone(&config.interface),
+            family: config.family,
+            vrid: config.vrid.get(),
+            version: config.settings.version.number(),
+            addresses: config.settings.addresses.clone(),
+        }
+    }
+
+    /// Its last advertisement has just been sent, and said [`hand_over_interval`].
+    pub fn handed_over(self, settings: &Settings) -> Self {
+        Self { safe: earliest_takeover(settings, hand_over_interval(settings)), ..self }
+    }
+
+    /// Whether it is the same router of the same group as one that is configured.
+    pub fn is(&self, name: &str, config: &RouterConfig) -> bool {
+        self.name == name
+            && (&self.interface, self.family) == (&config.interface, config.family)
+            && (self.vrid, self.version) == (config.vrid.get(), config.settings.version.number())
+    }
+}
+
+/// The interval that the last advertisement before a restart carries.
+pub fn hand_over_interval(settings: &Settings) -> Centiseconds {
+    match settings.version {
+        // Another interval than its own is an error there (RFC 3768, 7.1); and it is a second at least.
+        Version::V2 => settings.advert_interval,
+        Version::V3 => settings.advert_interval.max(HAND_OVER_INTERVAL),
+    }
+}
+
+/// How long after an advertisement the best possible Backup takes over: Active_Down_Interval of the highest priority
+/// that is not the owner's, who does not wait at all.
+fn earliest_takeover(settings: &Settings, interval: Centiseconds) -> Duration {
+    settings.active_down_interval(Priority(Priority::OWNER.0 - 1), interval)
+}
+
+impl Past {
+    /// The record below `root`; `None`: there is none.
+    ///
+    /// # Errors
+    /// It cannot be read, or it is not what a vrrpd of this version writes: it is to be ignored.
+    pub fn read(root: &Path) -> io::Result<Option<Self>> {
+        let text = match std::fs::read_to_string(record::path(root)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let damaged =
+            |line: &str| io::Error::new(io::ErrorKind::InvalidData, format!("not understood: {line:?}"));
+        parse(&text).map(Some).map_err(damaged)
+    }
+
+    /// The routers that may go on as Active, and for how long nobody can take over yet.
+    pub fn resumable(&self, boot: &str, now: Duration) -> Vec<(&Held, Duration)> {
+        let (true, Some(silence)) = (self.boot == boot, now.checked_sub(self.alive)) else {
+            return Vec::new();
+        };
+        if !self.handed_over && self.crashes(now).count() >= CRASHES {
+            return Vec::new();
+        }
+        let active = self.routers.iter().filter(|router| router.active);
+        let left = |router| -> Option<(&Held, Duration)> { Some((router, Held::safe_for(router, silence)?)) };
+        active.filter_map(left).collect()
+    }
+
+    /// When routers went on after a crash, as far as it matters at `now`.
+    pub fn crashes(&self, now: Duration) -> impl Iterator<Item = Duration> + '_ {
+        let recent = move |at: &Duration| now.saturating_sub(*at) < CRASHES_WITHIN;
+        self.resumed.iter().copied().filter(recent)
+    }
+}
+
+impl Held {
+    fn safe_for(&self, silence: Duration) -> Option<Duration> {
+        self.safe.checked_sub(silence).filter(|left| !left.is_zero())
+    }
+}
+
+/// `Err`: the first line that cannot be understood.
+fn parse(text: &str) -> Result<Past, &str> {
+    let mut lines = text.lines();
+    let mut next = || lines.next().unwrap_or_default();
+    let title = next();
+    if title != TITLE {
+        return Err(title);
+    }
+    let line = next();
+    let boot = line.strip_prefix("boot ").ok_or(line)?.to_owned();
+    let line = next();
+    let alive = line.strip_prefix("alive ").and_then(nanoseconds).ok_or(line)?;
+    let mut past = Past { boot, alive, handed_over: false, resumed: Vec::new(), routers: Vec::new() };
+    loop {
+        let line = next();
+        match line.split_once(' ') {
+            None if line == "end" => return Ok(past),
+            Some(("handed", "over")) => past.handed_over = true,
+            Some(("resumed", at)) => past.resumed.push(nanoseconds(at).ok_or(line)?),
+            Some(("router", router)) => past.routers.push(held(router).ok_or(line)?),
+            Some(_) | None => return Err(line),
+        }
+    }
+}
+
+fn nanoseconds(text: &str) -> Option<Duration> {
+    text.parse().ok().map(Duration::from_nanos)
+}
+
+fn held(text: &str) -> Option<Held> {
+    let (facts, name) = text.split_once(" = ")?;
+    let mut words = facts.split(' ');
+    let active = match words.next()? {
+        "+" => true,
+        "-" => false,
+        _ => return None,
+    };
+    let since = words.next()?.parse().ok()?;
+    let safe = Duration::from_micros(words.next()?.parse().ok()?);
+    let interface = Arc::from(words.next()?);
+    let family = match words.next()? {
+        "IPv4" => Family::V4,
+        "IPv6" => Family::V6,
+        _ => return None,
+    };
+    let (vrid, version) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let addresses = words.map(address).collect::<Option<_>>()?;
+    Some(Held { name: name.to_owned(), active, since, safe, interface, family, vrid, version, addresses })
+}
+
+/// `eth1:192.168.100.10/22`: no interface has a colon in its name.
+fn address(text: &str) -> Option<VirtualAddress> {
+    let (interface, address) = text.split_once(':')?;
+    let (address, prefix_len) = address.split_once('/')?;
+    let (address, prefix_len): (IpAddr, u8) = (address.parse().ok()?, prefix_len.parse().ok()?);
+    Some(VirtualAddress { interface: Arc::from(interface), address, prefix_len })
+}
+
+/// How a run has ended, in the words of systemd ($SERVICE_RESULT, $EXIT_CODE and $EXIT_STATUS, systemd.exec(5)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Nobody says: somebody wants everything to be removed.
+    Unknown,
+    /// In order: it was told to stop, or to make room for the next.
+    Clean,
+    /// It crashed, and systemd is about to start it again.
+    Crash(String),
+    /// It hung, could not be started, or cannot be: it does not come back in time.
+    Gone(String),
+}
+
+impl Ending {
+    /// From the environment of ExecStopPost=.
+    pub fn of(result: Option<&str>, status: Option<&str>) -> Self {
+        let status = status.unwrap_or_default();
+        let Some(result) = result else { return Self::Unknown };
+        // systemd's own statuses: it could not even execute the program.
+        let not_executed = |number: u8| number >= 200;
+        let said = || format!("{result} {status}").trim_end().to_owned();
+        match result {
+            "success" => Self::Clean,
+            "signal" | "core-dump" | "oom-kill" => Self::Crash(said()),
+            "exit-code" => match status.parse() {
+                Ok(daemon::cli::EXIT_CONFIG | daemon::cli::EXIT_USAGE) => Self::Gone(said()),
+                Ok(number) if not_executed(number) => Self::Gone(said()),
+                Ok(_) | Err(_) => Self::Crash(said()),
+            },
+            // watchdog, timeout, protocol, resources, start-limit-hit, and what later versions may add.
+            _ => Self::Gone(said()),
+        }
+    }
+
+    /// Whether routers that may go on as Active are to keep their addresses for the next run.
+    pub fn keeps(&self, past: &Past) -> bool {
+        match self {
+            Self::Unknown | Self::Gone(_) => false,
+            Self::Clean => past.handed_over,
+            Self::Crash(_) => true,
+        }
+    }
+}
+
+/// `after a crash (signal KILL)`
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("as asked"),
+            Self::Clean => f.write_str("after its end"),
+            Self::Crash(how) => write!(f, "after a crash ({how})"),
+            Self::Gone(how) => write!(f, "after its end ({how})"),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use daemon::diagnostic::Report;
+    use daemon::testing::TempRoot;
+
+    use super::*;
+    use crate::config;
+
+    pub(crate) fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// Alive at 100 s, safe for 2 s.
+    pub(crate) fn past(routers: &[(&str, bool)]) -> Past {
+        let address = |interface: &str, address: &str, prefix_len| VirtualAddress {
+            interface: interface.into(),
+            address: address.parse().unwrap(),
+            prefix_len,
+        };
+        let held = |(name, active): &(&str, bool)| Held {
+            name: (*name).to_owned(),
+            active: *active,
+            since: 1_763_000_000_000_000,
+            safe: seconds(2),
+            interface: "eth1".into(),
+            family: Family::V4,
+            vrid: 51,
+            version: 3,
+            addresses: vec![address("eth1", "10.0.0.1", 24), address("eth0.5", "fe80::1", 64)],
+        };
+        let routers = routers.iter().map(held).collect();
+        Past { boot: "b".into(), alive: seconds(100), handed_over: false, resumed: Vec::new(), routers }
+    }
+
+    fn names(past: &Past, now: Duration) -> Vec<&str> {
+        past.resumable("b", now).into_iter().map(|(router, _)| router.name.as_str()).collect()
+    }
+
+    fn config(version: u8, interval: &str) -> RouterConfig {
+        let root = TempRoot::new();
+        let text = format!(
+            "interface = \"lo\"\nvirtual_router_id = 51\naddresses = [\"10.0.0.9/24\"]\nversion = {version}\nadvert_interval = \"{interval}\"\n"
+        );
+        root.write("etc/trivet/vrrp.d/gateway.toml", &text);
+        let mut routers = config::load(root.path(), None, &mut Report::new()).routers;
+        routers.remove("gateway").unwrap()
+    }
+
+    #[test]
+    fn an_active_router_goes_on_until_a_backup_can_have_taken_over() {
+        let past = past(&[("a", true), ("b", false)]);
+        assert_eq!(names(&past, seconds(100)), ["a"]);
+        let late = seconds(102) - Duration::from_nanos(1);
+        assert_eq!(past.resumable("b", late), [(&past.routers[0], Duration::from_nanos(1))]);
+        assert_eq!(names(&past, seconds(102)), [""; 0]);
+    }
+
+    #[test]
+    fn nobody_goes_on_after_a_reboot() {
+        let past = past(&[("a", true)]);
+        assert!(past.resumable("c", seconds(101)).is_empty(), "another boot");
+        assert!(past.resumable("b", seconds(99)).is_empty(), "alive in the future: another boot");
+    }
+
+    #[test]
+    fn after_a_few_crashes_in_a_minute_routers_begin_as_backups() {
+        let mut past = past(&[("a", true)]);
+        past.resumed = vec![seconds(41), seconds(60), seconds(99)];
+        assert_eq!(names(&past, seconds(100)), [""; 0]);
+        past.handed_over = true;
+        assert_eq!(names(&past, seconds(100)), ["a"], "a restart is no crash");
+        past.handed_over = false;
+        assert_eq!(names(&past, seconds(101)), ["a"], "the first is a minute ago");
+        assert_eq!(past.crashes(seconds(101)).collect::<Vec<_>>(), [seconds(60), seconds(99)]);
+    }
+
+    #[test]
+    fn a_crashed_router_is_safe_for_two_intervals_and_the_least_skew() {
+        for (version, interval, micros) in [
+            // 3 intervals, 2/256 of one, less one interval and a millisecond.
+            (3, "1s", 2_006_812),
+            (3, "10ms", 19_078),
+            (2, "3s", 6_006_812),
+        ] {
+            let config = config(version, interval);
+            assert_eq!(Held::new("a", &config, true, 0).safe.as_micros(), micros);
+        }
+    }
+
+    #[test]
+    fn a_router_that_hands_over_makes_its_backups_wait_three_seconds_at_least() {
+        for (version, interval, said, millis) in
+            [(3, "10ms", 100, 3_007), (3, "2s", 200, 6_015), (2, "1s", 100, 3_007), (2, "3s", 300, 9_007)]
+        {
+            let config = config(version, interval);
+            assert_eq!(hand_over_interval(&config.settings), Centiseconds(said));
+            let held = Held::new("a", &config, true, 0).handed_over(&config.settings);
+            assert_eq!(held.safe.as_millis(), millis);
+        }
+    }
+
+    #[test]
+    fn a_damaged_or_foreign_record_is_refused_and_none_makes_the_reader_panic() {
+        let whole = format!(
+            "{TITLE}\nboot b\nalive 00000000100000000000\nhanded over\nresumed 00000000003000000000\nrouter + 00000000000000000007 2000000 eth1 IPv4 51 3 eth1:10.0.0.1/24 = a b\nend\n"
+        );
+        let past = parse(&whole).unwrap();
+        assert_eq!((past.handed_over, past.resumed, past.alive), (true, vec![seconds(3)], seconds(100)));
+        assert_eq!(past.routers[0].name, "a b");
+        for end in 0..whole.len() - 1 {
+            assert!(parse(&whole[..end]).is_err(), "cut after {end} bytes");
+        }
+        for (right, wrong) in [
+            ("version 1", "version 2"),
+            ("eth1:10.0.0.1/24", "eth1:10.0.0.1"),
+            ("eth1:10.0.0.1/24", "10.0.0.1/24"),
+            (" + ", " * "),
+            ("handed over", "handed down"),
+            ("alive 0", "alive x"),
+        ] {
+            assert!(parse(&whole.replace(right, wrong)).is_err(), "{wrong}");
+        }
+        let mut random = crate::testing::Random::new(3);
+        let mut bytes = whole.into_bytes();
+        for _ in 0..20_000 {
+            let at = usize::try_from(random.below(bytes.len().try_into().unwrap())).unwrap();
+            bytes[at] = random.byte();
+            let _ = parse(&String::from_utf8_lossy(&bytes));
+        }
+    }
+
+    #[test]
+    fn addresses_are_kept_after_a_crash_and_for_a_restart_and_never_else() {
+        let running = past(&[("a", true)]);
+        let handed_over = Past { handed_over: true, ..running.clone() };
+        for (result, status, after_crash, after_hand_over) in [
+            (None, None, false, false),
+            (Some("success"), Some("0"), false, true),
+            (Some("signal"), Some("KILL"), true, true),
+            (Some("core-dump"), Some("ABRT"), true, true),
+            (Some("oom-kill"), Some("KILL"), true, true),
+            (Some("exit-code"), Some("1"), true, true),
+            (Some("exit-code"), Some("78"), false, false),
+            (Some("exit-code"), Some("203"), false, false),
+            (Some("watchdog"), Some("ABRT"), false, false),
+            (Some("timeout"), Some("KILL"), false, false),
+            (Some("protocol"), None, false, false),
+            (Some("start-limit-hit"), None, false, false),
+            (Some("resources"), None, false, false),
+            (Some("a new word"), None, false, false),
+        ] {
+            let ending = Ending::of(result, status);
+            assert_eq!(ending.keeps(&running), after_crash, "{result:?} {status:?}");
+            assert_eq!(ending.keeps(&handed_over), after_hand_over, "{result:?} {status:?}, handed over");
+        }
+    }
+}
