@@ -48,9 +48,10 @@ impl Clock {
         u64::try_from(at.as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// `deadline` on CLOCK_BOOTTIME. One that lies before the clock's start is "at once".
-    fn boottime(&self, deadline: Instant) -> Duration {
-        self.base_boottime + deadline.saturating_duration_since(self.base)
+    /// `then` on CLOCK_BOOTTIME, which other processes read as well. What lies before this clock's start is taken for
+    /// the start.
+    pub fn boottime(&self, then: Instant) -> Duration {
+        self.base_boottime + then.saturating_duration_since(self.base)
     }
 }
 

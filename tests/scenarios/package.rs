@@ -156,6 +156,6 @@ fn purge_removes_units_files_and_addresses() {
     for daemon in DAEMONS {
         assert_eq!(site.trivet.unit(daemon, "LoadState"), "not-found");
     }
-    let left = site.trivet.machine.sh("ls -d /usr/sbin/vrrpd /lib/systemd/system/vrrpd* /run/trivet /usr/share/dbus-1/system.d/org.trivet* 2>/dev/null || true");
+    let left = site.trivet.machine.sh("ls -d /usr/sbin/vrrpd /lib/systemd/system/vrrpd* /run/trivet /run/trivet-vrrpd /usr/share/dbus-1/system.d/org.trivet* 2>/dev/null || true");
     assert_eq!(left, "", "left behind");
 }

@@ -97,6 +97,8 @@ impl Host {
     pub fn power_off(&self, lasting: &[&str]) {
         self.cut();
         self.signal_all(Signal::SIGKILL);
+        // A tmpfs on a real machine.
+        let _ = std::fs::remove_dir_all(self.directory.join("root/run"));
         for interface in self.ports.keys() {
             for address in self.namespace.addresses(interface) {
                 if !lasting.contains(&address.to_string().as_str()) {

@@ -10,9 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use daemon::queue::{Receiver, Sender, queue};
-use futures_util::TryStreamExt;
 use futures_util::future::join_all;
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol};
 use rtnetlink::{AddressMessageBuilder, Handle};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -171,48 +169,6 @@ fn outcome(result: Result<(), rtnetlink::Error>, already: i32) -> io::Result<Out
     // A link that is gone took its addresses with it.
     let gone = already == nix::libc::EADDRNOTAVAIL && error.raw_os_error() == Some(nix::libc::ENODEV);
     if error.raw_os_error() == Some(already) || gone { Ok(Outcome::AlreadySo) } else { Err(error) }
-}
-
-/// Remove every address with our tag from every interface: what a vrrpd that did not end well left behind.
-/// Blocks until it is done. Returns what was removed.
-///
-/// # Errors
-/// If the kernel refuses to list, or to remove one; the others are removed nevertheless.
-pub fn release_all() -> io::Result<Vec<Ipv4Addr>> {
-    runtime()?.block_on(async {
-        let (connection, handle, _messages) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        let held: Vec<AddressMessage> = handle
-            .address()
-            .get()
-            .execute()
-            .try_filter(|held| std::future::ready(is_ours(held)))
-            .try_collect()
-            .await
-            .map_err(io::Error::other)?;
-        let mut removed = Vec::new();
-        let mut first_error = None;
-        for message in held {
-            let address = local(&message);
-            match outcome(handle.address().del(message).execute().await, nix::libc::EADDRNOTAVAIL) {
-                Ok(Outcome::Done | Outcome::AlreadySo) => removed.extend(address),
-                Err(error) => first_error = first_error.or(Some(error)),
-            }
-        }
-        first_error.map_or(Ok(removed), Err)
-    })
-}
-
-fn is_ours(message: &AddressMessage) -> bool {
-    let tag = AddressAttribute::Protocol(AddressProtocol::Other(OUR_TAG));
-    message.header.family == AddressFamily::Inet && message.attributes.contains(&tag)
-}
-
-fn local(message: &AddressMessage) -> Option<Ipv4Addr> {
-    message.attributes.iter().find_map(|attribute| {
-        let AddressAttribute::Local(IpAddr::V4(address)) = attribute else { return None };
-        Some(*address)
-    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! then addresses; then the log, the bus and, last, the watchdog. Nothing before the log waits for anybody.
 
 mod announcing;
+mod handover;
 mod holding;
 mod index;
 mod instance;
@@ -32,6 +33,7 @@ use crate::addresses::{Addresses, Answer};
 use crate::bus::{BusService, Command};
 use crate::config::Configuration;
 use crate::interfaces::{Changes, Interfaces};
+use crate::job::Meaning;
 use crate::monitor::{self, Monitor, Rest};
 use crate::packet;
 use crate::receive::Discard;
@@ -43,6 +45,7 @@ use crate::table::AddressTable;
 use crate::types::{Family, Priority};
 use announcing::Announcing;
 use daemon::error::Error;
+use handover::{End, Succession};
 use index::{RouterId, Routers};
 use instance::Instance;
 use journal::Journal;
@@ -66,6 +69,8 @@ enum Wake {
     Addresses,
     Commands,
     Signals,
+    /// systemd says what it sent SIGTERM for.
+    Meaning,
 }
 
 #[derive(Debug)]
@@ -90,6 +95,8 @@ pub struct Daemon {
     journal: Journal,
     showing: Showing,
     notify: Notify,
+    succession: Succession,
+    end: End,
 }
 
 impl Daemon {
@@ -105,6 +112,7 @@ impl Daemon {
         let events = EventLoop::new().map_err(Error::when("make the event loop"))?;
         let (sender, commands) = queue(COMMANDS).map_err(Error::when("make the command queue"))?;
         let monitor = Monitor::open().map_err(Error::when("listen to link and address events"))?;
+        let succession = Succession::begin(&root, events.clock().boottime(events.clock().now()));
         let interfaces = monitor::dump().map_err(Error::when("list network interfaces"))?;
         let addresses = Addresses::start().map_err(Error::when("start the thread for addresses"))?;
         let publisher = bus::start(BusService::new(sender), Snapshot::default())
@@ -128,6 +136,8 @@ impl Daemon {
             journal: Journal::default(),
             showing: Showing::new(publisher),
             notify,
+            succession,
+            end: End::NotYet,
         };
         daemon.register().map_err(Error::when("register with the event loop"))?;
         let now = daemon.events.clock().now();
@@ -170,14 +180,21 @@ impl Daemon {
                         while let Some(signal) = self.signals.next() {
                             match signal {
                                 Signal::Reload => self.reload(now),
-                                Signal::Stop => return self.stop(now),
+                                Signal::Stop => self.told_to_stop(now),
                             }
                         }
                     }
+                    // Looked for at the end of each turn.
+                    Wake::Meaning => {}
                 }
             }
             self.fire_timers(now);
             self.end_turn(now);
+            match self.end(now) {
+                None => {}
+                Some(Meaning::Stop) => return self.stop(now),
+                Some(Meaning::Restart) => return self.hand_over(now),
+            }
         }
     }
 
@@ -189,6 +206,7 @@ impl Daemon {
             self.look_again,
             self.showing.deadline(),
             self.notify.deadline(),
+            self.end.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -218,6 +236,7 @@ impl Daemon {
             let at = now + REOPEN;
             self.look_again = Some(self.look_again.map_or(at, |again| again.min(at)));
         }
+        self.succession.end_turn(self.events.clock().boottime(now));
         self.journal.write();
         self.publish(now);
         self.notify.kick(now);
@@ -257,7 +276,7 @@ impl Daemon {
         for id in self.routers.ids() {
             let Some(instance) = self.routers.get(id) else { continue };
             let event = self.usable(instance).map_or_else(Event::Fault, |source| Event::Ready { source });
-            self.dispatch(now, id, event);
+            self.ready_or_not(now, id, event);
         }
         self.announce_moved(now, &moved);
     }
@@ -315,6 +334,7 @@ impl Daemon {
                 Action::Announce => self.announcing.push(now, name),
                 Action::Transition { from } => {
                     instance.entered(self.events.clock().realtime_usec(instance.router.since()));
+                    self.succession.entered(name, instance);
                     self.journal.transition(name, from, instance);
                 }
                 Action::Report(report) => self.journal.report(now, name, instance, &report),

@@ -5,14 +5,17 @@ use std::process::ExitCode;
 
 use daemon::cli::{self, Action, EXIT_CONFIG, Program};
 use daemon::diagnostic::Report;
-use vrrpd::addresses::release_all;
 use vrrpd::daemon::Daemon;
-use vrrpd::{config, monitor};
+use vrrpd::past::Ending;
+use vrrpd::{config, monitor, release};
 
 const PROGRAM: Program = Program {
     name: "vrrpd",
     about: "owns virtual addresses as /etc/trivet/vrrp.d says",
-    own: &[("release", "remove every address that a vrrpd left behind, and exit")],
+    own: &[(
+        "release",
+        "remove every address that a vrrpd left behind, but what the next one is to go on with, and exit",
+    )],
 };
 
 fn main() -> ExitCode {
@@ -22,7 +25,7 @@ fn main() -> ExitCode {
     };
     match arguments.action {
         Action::Check => check(&arguments.root),
-        Action::Own(_) => release(),
+        Action::Own(_) => release(&arguments.root),
         Action::Run => run(&arguments.root),
     }
 }
@@ -35,12 +38,13 @@ fn check(root: &Path) -> ExitCode {
     cli::answer_check(&report)
 }
 
-fn release() -> ExitCode {
-    match release_all() {
-        Ok(removed) => {
-            for address in removed {
-                println!("removed {address}");
-            }
+/// By hand, and after the end of a daemon (ExecStopPost=), whose addresses the next one may go on with.
+fn release(root: &Path) -> ExitCode {
+    let variable = |name| std::env::var(name).ok();
+    let ending = Ending::of(variable("SERVICE_RESULT").as_deref(), variable("EXIT_STATUS").as_deref());
+    match release::release(root, &ending) {
+        Ok(lines) => {
+            lines.iter().for_each(|line| println!("{line}"));
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -3,6 +3,7 @@
 //!
 //! A router goes on only as long as no Backup can have taken over, so that two routers are never Active by our doing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -11,13 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::RouterConfig;
+use crate::lease::Fate;
 use crate::record::{self, PRECISION, TITLE};
 use crate::router::settings::Settings;
 use crate::types::{Centiseconds, Family, Priority, Version, VirtualAddress};
 
 /// After more crashes than this within [`CRASHES_WITHIN`], routers begin as Backups: an Active that lives for moments
 /// only would keep a sound Backup from taking over.
-const CRASHES: usize = 3;
+pub const CRASHES: usize = 3;
 const CRASHES_WITHIN: Duration = Duration::from_secs(60);
 /// The interval that the last advertisement of a daemon that is about to be replaced carries, where version 3 lets it
 /// say so and the router's own is shorter: Backups adopt it (RFC 9568, 6.4.2), and wait three times as long.
@@ -129,6 +131,13 @@ impl Past {
         active.filter_map(left).collect()
     }
 
+    /// How long which address may stay without a daemon.
+    pub fn leases(&self, boot: &str, now: Duration) -> BTreeMap<VirtualAddress, Fate> {
+        let resumable = self.resumable(boot, now).into_iter();
+        let lease = |left| move |address: &VirtualAddress| (address.clone(), Fate::Lease(left));
+        resumable.flat_map(|(held, left)| held.addresses.iter().map(lease(left))).collect()
+    }
+
     /// When routers went on after a crash, as far as it matters at `now`.
     pub fn crashes(&self, now: Duration) -> impl Iterator<Item = Duration> + '_ {
         let recent = move |at: &Duration| now.saturating_sub(*at) < CRASHES_WITHIN;
@@ -140,6 +149,12 @@ impl Held {
     fn safe_for(&self, silence: Duration) -> Option<Duration> {
         self.safe.checked_sub(silence).filter(|left| !left.is_zero())
     }
+}
+
+/// The kernel's id of this boot, or `-`: in a unit with ProcSubset=pid it cannot be read.
+pub fn boot_id() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.split_whitespace().next().unwrap_or("-").to_owned()
 }
 
 /// `Err`: the first line that cannot be understood.

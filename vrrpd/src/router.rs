@@ -141,6 +141,7 @@ impl Router {
         self.step_down_if_late(now, &mut actions);
         match event {
             Event::Ready { source } => self.ready(now, source, &mut actions),
+            Event::Resume { source, silence } => self.resume(now, source, silence, &mut actions),
             Event::Fault(fault) => self.fault(now, fault, &mut actions),
             Event::Timer => self.timer(now, &mut actions),
             Event::Advertisement { from, priority, interval } => {
@@ -189,6 +190,17 @@ impl Router {
         backup.lesser_since = Some(now);
         backup.wants = owner.then_some(Reason::Owner);
         self.enter(now, State::Backup(backup), listening, actions);
+    }
+
+    /// Not in the RFC. The daemon was restarted faster than anybody could notice: the RFC's Active goes on.
+    fn resume(&mut self, now: Instant, source: IpAddr, silence: Duration, actions: &mut Actions) {
+        match self.state {
+            State::Initialize(_) => {
+                self.source = source;
+                self.become_active(now, Reason::Resumed(silence), actions);
+            }
+            State::Fault | State::Backup(_) | State::Active(_) => self.ready(now, source, actions),
+        }
     }
 
     fn fault(&mut self, now: Instant, fault: Fault, actions: &mut Actions) {

@@ -94,6 +94,7 @@ impl Journal {
             | Reason::Group(_)
             | Reason::Listening(_)
             | Reason::Owner
+            | Reason::Resumed(_)
             | Reason::Silence { .. }
             | Reason::Released(_)
             | Reason::Preempted { .. }

@@ -59,6 +59,7 @@ impl Daemon {
             self.routers.insert(&name, Instance::new(now, since, config));
         }
         self.interfaces_changed(now);
+        self.succession.rewrite(self.events.clock().boottime(now), &self.routers);
         self.showing.changed(now);
     }
 

@@ -15,6 +15,7 @@ impl Daemon {
     /// Say so to the others, take the addresses back, and be gone.
     pub(super) fn stop(&mut self, now: Instant) -> Result<(), Error> {
         self.notify.stopping();
+        self.succession.renounce();
         for id in self.routers.ids() {
             self.dispatch(now, id, Event::Shutdown);
         }

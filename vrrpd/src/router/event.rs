@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::reason::Fault;
 use super::settings::Settings;
@@ -13,6 +14,12 @@ pub enum Event {
     /// Its interfaces are usable; `source` is the primary address. The first one is the RFC's Startup.
     Ready {
         source: IpAddr,
+    },
+    /// As `Ready`, the first one, of a router that was Active `silence` ago in a former run of the daemon, and whose
+    /// place nobody can have taken meanwhile.
+    Resume {
+        source: IpAddr,
+        silence: Duration,
     },
     /// It cannot take part.
     Fault(Fault),

@@ -65,6 +65,8 @@ pub enum Reason {
     Listening(Duration),
     /// Active from the start.
     Owner,
+    /// Active: it was, so long ago, when the daemon was restarted.
+    Resumed(Duration),
     /// Active: nobody was heard for so long.
     Silence {
         last_peer: Option<IpAddr>,
@@ -101,6 +103,9 @@ impl fmt::Display for Reason {
             }
             Self::Listening(interval) => {
                 write!(f, "started, listening for an Active router for {}", format_duration(*interval))
+            }
+            Self::Resumed(silence) => {
+                write!(f, "goes on as Active: the daemon was restarted within {}", format_duration(*silence))
             }
             Self::Owner => f.write_str("owns the addresses (priority 255)"),
             Self::Silence { last_peer: Some(peer), interval } => {

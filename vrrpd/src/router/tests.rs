@@ -2,6 +2,7 @@
 
 mod announcing;
 mod life;
+mod resume;
 mod rows;
 
 use std::time::Duration;

@@ -1,0 +1,39 @@
+//! `vrrpd --release`: what becomes of the addresses of a daemon that has ended.
+
+use std::io;
+use std::path::Path;
+
+use daemon::event_loop::Clock;
+use daemon::units::format_duration;
+
+use crate::lease::{self, Fate};
+use crate::past::{Ending, Past, boot_id};
+
+/// Remove every address with our tag but those that the next vrrpd is to find; these stay no longer than nobody else
+/// can have taken over. Returns what was done, a line for each address. Blocks for milliseconds.
+///
+/// # Errors
+/// If the kernel refuses to list, to remove or to change one; what could be done has been done.
+pub fn release(root: &Path, ending: &Ending) -> io::Result<Vec<String>> {
+    let past = Past::read(root).unwrap_or_else(|error| {
+        eprintln!("vrrpd: cannot use the state that a former vrrpd left: {error}, ignoring it");
+        None
+    });
+    let clock = Clock::new()?;
+    let now = clock.boottime(clock.now());
+    let kept =
+        past.filter(|past| ending.keeps(past)).map(|past| past.leases(&boot_id(), now)).unwrap_or_default();
+    let done = lease::settle(|address| kept.get(address).copied().unwrap_or(Fate::Remove))?;
+    Ok(done
+        .into_iter()
+        .map(|(address, fate)| match fate {
+            Fate::Remove | Fate::Stay => format!("removed {address} {ending}"),
+            Fate::Lease(time) => {
+                format!(
+                    "{address} stays {ending} for the next vrrpd, but no longer than {}",
+                    format_duration(time)
+                )
+            }
+        })
+        .collect())
+}
