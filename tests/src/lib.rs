@@ -17,6 +17,7 @@ pub mod lab;
 pub mod machine;
 pub mod namespace;
 pub mod nat_pair;
+pub mod pair_beside_keepalived;
 pub mod residence;
 pub mod tap;
 pub mod trivet;
