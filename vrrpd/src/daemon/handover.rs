@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon::error::Error;
@@ -233,7 +234,8 @@ impl Daemon {
             if let Some((name, instance)) = self.routers.get_mut(id)
                 && instance.router.is_active()
             {
-                instance.config.settings.advert_interval = hand_over_interval(&instance.config.settings);
+                let interval = hand_over_interval(&instance.config.settings);
+                Arc::make_mut(&mut instance.config).settings.advert_interval = interval;
                 let priority = instance.router.priority();
                 super::send(now, name, instance, &mut self.links, &mut self.journal, priority);
             }
