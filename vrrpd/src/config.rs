@@ -2,6 +2,7 @@
 //! is reported.
 
 mod authentication;
+pub mod protocol;
 mod virtual_address;
 
 use std::collections::BTreeMap;
@@ -15,9 +16,10 @@ use daemon::document::Table;
 use daemon::dropin;
 use daemon::reader::{Located, Reader};
 use log::LevelFilter;
+use protocol::Checksum;
 
 use crate::interfaces::Interfaces;
-use crate::packet::{Authentication, ChecksumForm};
+use crate::packet::Authentication;
 use crate::router::settings::{Garp, Settings};
 use crate::types::{Centiseconds, Family, Priority, Version, VirtualRouterId};
 
@@ -34,7 +36,6 @@ const OTHER_KEYS: &[(&str, &str)] = &[
     ("virtual_ipaddress", "keepalived's virtual_ipaddress is addresses = [\"192.168.1.10/24\"] here"),
     ("virtual_ipaddress_excluded", "addresses that are not advertised are not available yet"),
     ("nopreempt", "keepalived's nopreempt is preempt = false here"),
-    ("preempt_delay", "a delay before preemption is not available yet"),
     ("state", "there is no initial state: the priority decides; leave it out"),
     ("vrrp_version", "keepalived's vrrp_version is version = 2 (or 3) here"),
     ("auth_type", "keepalived's auth_type PASS is [authentication] with type = \"pass\" here"),
@@ -43,12 +44,14 @@ const OTHER_KEYS: &[(&str, &str)] = &[
         "keepalived's auth_pass is [authentication] with type = \"pass\" and password_file = \"…\" here",
     ),
     ("password", "it belongs below [authentication]"),
+    ("vrrp_startup_delay", "keepalived's vrrp_startup_delay is startup_delay = \"10s\" here"),
+    ("vrrp_sync_group", "write sync_group = \"NAME\" in the file of each member"),
     ("garp_master_delay", "keepalived's garp_master_delay is delay = \"5s\" below [garp] here"),
     ("garp_master_repeat", "keepalived's garp_master_repeat is repeat = 5 below [garp] here"),
     ("garp_master_refresh", "keepalived's garp_master_refresh is refresh = \"60s\" below [garp] here"),
     ("garp_master_refresh_repeat", "it is refresh_repeat = 1 below [garp] here"),
     ("garp_interval", "keepalived's garp_interval is interval below [garp] here"),
-    ("v3_checksum_as_v2", "it is checksum = \"rfc\" here, and the default"),
+    ("v3_checksum_as_v2", "it is checksum = \"rfc\" here; the default, \"auto\", does what the peers do"),
     ("track_interface", "the interfaces of a router and of its addresses are always tracked; others not yet"),
     ("track_script", "tracking by script is not available yet"),
     ("unicast_peer", "unicast is not available yet"),
@@ -67,8 +70,8 @@ pub struct RouterConfig {
     pub settings: Settings,
     /// Version 2 only.
     pub authentication: Authentication,
-    /// What to send; both forms are received. Version 3 only.
-    pub checksum: ChecksumForm,
+    /// What to send; both forms are received. Version 3 over IPv4 only.
+    pub checksum: Checksum,
 }
 
 /// `vrrpd.toml`: optional, as is each key.
@@ -89,6 +92,7 @@ pub struct Configuration {
 struct Places {
     vrids: BTreeMap<(Arc<str>, Family, VirtualRouterId), Location>,
     addresses: BTreeMap<std::net::IpAddr, Location>,
+    groups: protocol::Groups,
 }
 
 /// Read everything below `root`. What is returned is only to be used if the report has no errors.
@@ -105,6 +109,7 @@ pub fn load(root: &Path, present: Option<&Interfaces>, report: &mut Report) -> C
             routers.insert(object.name, router);
         }
     }
+    protocol::check_groups(&places.groups, report);
     let settings = dropin::load_file(root, "vrrpd", report);
     let settings = read_settings(settings.as_ref().map(|object| &object.table), report);
     Configuration { routers, settings }
@@ -148,16 +153,21 @@ impl RouterReader<'_, '_> {
         let vrid = self.vrid(interface.as_ref(), family);
         let garp = self.garp();
         let authentication = authentication::read(self.reader, self.root, version, self.present.is_some());
-        let checksum = self.checksum(version);
+        let checksum = protocol::checksum(self.reader, version, family);
         let settings = Settings {
-            version: version?,
+            version: version.unwrap_or(Version::V3),
             priority,
             preempt,
+            preempt_delay: protocol::preempt_delay(self.reader, preempt, priority),
+            startup_delay: protocol::startup_delay(self.reader),
             advert_interval,
+            down_timer_adverts: protocol::down_timer_adverts(self.reader),
             addresses: addresses?,
             garp,
-            ..Settings::default()
+            sync_group: protocol::sync_group(self.reader, priority, &mut self.places.groups),
         };
+        protocol::check(self.reader, &settings, family?, self.present);
+        version?;
         Some(RouterConfig {
             interface: interface?.value,
             family: family?,
@@ -251,20 +261,6 @@ impl RouterReader<'_, '_> {
             refresh_repeat: refresh_repeat.map_or(default.refresh_repeat, |value| value.value),
             interval: interval.map_or(default.interval, |value| value.value),
         }
-    }
-
-    fn checksum(&mut self, version: Option<Version>) -> ChecksumForm {
-        let words = [("rfc", ChecksumForm::MessageOnly), ("keepalived", ChecksumForm::PseudoHeader)];
-        let others = [("frr", "keepalived"), ("rfc9568", "rfc"), ("rfc5798", "keepalived")];
-        let Some(form) = self.reader.choice("checksum", &words, &others) else {
-            return ChecksumForm::default();
-        };
-        if version == Some(Version::V2) {
-            self.reader
-                .report()
-                .warning(&form.at, "version 2 has one checksum only, 'checksum' changes nothing");
-        }
-        form.value
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Counters {
     pub checksum_with_pseudo_header: u64,
     /// Believed all the same.
     pub address_list_mismatch: u64,
+    /// IPv6: the first address was not link-local, nor is ours; believed all the same.
+    pub first_address_not_link_local: u64,
     /// Version 3: another interval than ours, learned.
     pub interval_learned: u64,
     /// Advertisements of a lesser Active router, heard while Active: two were active at once.
@@ -56,6 +58,7 @@ impl Counters {
             ("SendErrors", self.send_errors),
             ("ChecksumWithPseudoHeader", self.checksum_with_pseudo_header),
             ("AddressListMismatch", self.address_list_mismatch),
+            ("FirstAddressNotLinkLocal", self.first_address_not_link_local),
             ("IntervalLearned", self.interval_learned),
             ("Conflicts", self.conflicts),
             ("AddressesRestored", self.addresses_restored),

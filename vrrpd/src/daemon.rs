@@ -5,6 +5,7 @@
 
 mod announcing;
 mod handover;
+mod hearing;
 mod holding;
 mod index;
 mod instance;
@@ -380,9 +381,9 @@ fn send(
     priority: Priority,
 ) {
     let source = instance.router.source();
-    let message = instance.advertisement(priority, source);
-    let to = (packet::group(instance.config.family), packet::TTL);
-    match links.send(&instance.config.interface, source, to, &message) {
+    let group = packet::group(instance.config.family);
+    let message = instance.advertisement(now, priority, source, group);
+    match links.send(&instance.config.interface, source, (group, packet::TTL), &message) {
         Ok(()) => {
             instance.counters.advertisements_sent += 1;
             instance.counters.priority_zero_sent += u64::from(priority == Priority::RELEASE);

@@ -1,6 +1,6 @@
 //! vrrpd: decides who owns the virtual addresses, by VRRP (RFC 9568, and RFC 3768 with keepalived's PASS).
 //!
-//! A library only so that its own tests can link it.
+//! A library only so that tests and fuzzers can link it.
 
 pub mod addresses;
 pub mod arp;
@@ -16,9 +16,11 @@ pub mod ndp;
 pub mod netlink;
 pub mod packet;
 pub mod past;
+pub mod peers;
 pub mod receive;
 pub mod record;
 pub mod release;
+pub mod remark;
 pub mod router;
 pub mod socket;
 pub mod status;

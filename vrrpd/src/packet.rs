@@ -97,13 +97,40 @@ impl std::fmt::Debug for Authentication {
     }
 }
 
-/// What version 3's checksum covers over IPv4. RFC 9568 section 5.2.8 says: the message alone. RFC 5798 could be
-/// read as "with a pseudo-header"; keepalived and FRR send that unless told otherwise. We accept both.
+/// What version 3's checksum covers over IPv4; over IPv6 there is one form only, with the pseudo-header of RFC 8200.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChecksumForm {
+    /// RFC 9568 section 5.2.8: the message alone.
     #[default]
-    MessageOnly,
-    PseudoHeader,
+    Rfc,
+    /// A pseudo-header as well, as RFC 5798 could be read: keepalived and FRR send that unless told otherwise.
+    Keepalived,
+}
+
+impl ChecksumForm {
+    /// The words of the key `checksum`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rfc => "rfc",
+            Self::Keepalived => "keepalived",
+        }
+    }
+}
+
+/// How an advertisement must have come to be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The group, or with unicast peers our own address.
+    pub destination: IpAddr,
+    /// The least and the greatest TTL or hop limit: both 255, but for unicast peers that are configured otherwise.
+    pub ttl: (u8, u8),
+}
+
+impl Path {
+    /// RFC 9568, 5.1.1 and 5.1.2.
+    pub fn multicast(family: Family) -> Self {
+        Self { destination: group(family), ttl: (TTL, TTL) }
+    }
 }
 
 /// What a packet of protocol 112 says, whichever family carried it.
@@ -185,21 +212,25 @@ pub fn peek_vrid(payload: &[u8]) -> Option<VirtualRouterId> {
     VirtualRouterId::new(*payload.get(1)?)
 }
 
-/// Read an advertisement: RFC 9568 section 7.1, the checks that need no configuration.
-pub fn decode(datagram: &Datagram<'_>) -> Result<Advertisement, Discard> {
+/// Read an advertisement: RFC 9568 section 7.1, the checks that need no configuration but the way that it came.
+///
+/// # Errors
+/// The first check that it does not pass.
+pub fn decode(datagram: &Datagram<'_>, path: &Path) -> Result<Advertisement, Discard> {
     let payload = datagram.payload;
-    if datagram.ttl != TTL {
+    if datagram.ttl < path.ttl.0 || datagram.ttl > path.ttl.1 {
         return Err(Discard::Ttl(datagram.ttl));
     }
     let family = datagram.family();
-    if datagram.destination != group(family) {
+    if datagram.destination != path.destination {
         return Err(Discard::Destination(datagram.destination));
     }
     let &[version_type, vrid, priority, count, fifth, sixth, _, _, ..] = payload else {
         return Err(Discard::Length(payload.len()));
     };
     let version = match version_type >> 4 {
-        2 => Version::V2,
+        // Version 2 is of IPv4 (RFC 3768, 1).
+        2 if family == Family::V4 => Version::V2,
         3 => Version::V3,
         other => return Err(Discard::Version(other)),
     };
@@ -209,7 +240,7 @@ pub fn decode(datagram: &Datagram<'_>) -> Result<Advertisement, Discard> {
     let addresses_end = HEADER + address_len(family) * usize::from(count);
     let least = addresses_end + if version == Version::V2 { AUTHENTICATION } else { 0 };
     // Longer is accepted, as section 7.1 has it ("greater than or equal"): keepalived's HMAC trailer is such.
-    if payload.len() < least {
+    if payload.len() < least || payload.len() > usize::from(u16::MAX) {
         return Err(Discard::Length(payload.len()));
     }
     let form = checksum_form(version, datagram).ok_or(Discard::Checksum)?;
@@ -247,17 +278,21 @@ fn authentication(kind: u8, data: &[u8]) -> Authentication {
 
 /// Which of the two checksums is right, if one is.
 fn checksum_form(version: Version, datagram: &Datagram<'_>) -> Option<ChecksumForm> {
-    if datagram.family() == Family::V4 && checksum(0, datagram.payload) == 0 {
-        return Some(ChecksumForm::MessageOnly);
+    let Datagram { source, destination, payload, .. } = *datagram;
+    let plain = checksum(0, payload) == 0;
+    let with_header = || checksum(pseudo_header(source, destination, payload.len()), payload) == 0;
+    match (datagram.family(), version) {
+        (Family::V4, _) if plain => Some(ChecksumForm::Rfc),
+        (Family::V4, Version::V3) => with_header().then_some(ChecksumForm::Keepalived),
+        (Family::V4, Version::V2) => None,
+        (Family::V6, _) => with_header().then_some(ChecksumForm::Rfc),
     }
-    let pseudo = pseudo_header(datagram.source, datagram.destination, datagram.payload.len());
-    let with_header = version == Version::V3 && checksum(pseudo, datagram.payload) == 0;
-    with_header.then_some(ChecksumForm::PseudoHeader)
 }
 
 impl Advertisement {
-    /// The bytes to send. `source` is needed for the checksum with a pseudo-header.
-    pub fn encode(&self, source: IpAddr) -> Vec<u8> {
+    /// The bytes to send. Both addresses are part of a checksum with a pseudo-header: with unicast peers each gets bytes
+    /// of its own.
+    pub fn encode(&self, source: IpAddr, destination: IpAddr) -> Vec<u8> {
         let family = Family::of(source);
         let mut bytes =
             Vec::with_capacity(HEADER + address_len(family) * self.addresses.len() + AUTHENTICATION);
@@ -283,10 +318,9 @@ impl Advertisement {
         match self.body {
             Body::V2(Authentication::Pass(data)) => bytes.extend(data),
             Body::V2(Authentication::None | Authentication::Other(_)) => bytes.extend([0; AUTHENTICATION]),
-            Body::V3(ChecksumForm::MessageOnly) if family == Family::V4 => {}
-            // Over IPv6 there is but one form (RFC 9568, 5.2.8).
-            Body::V3(ChecksumForm::MessageOnly | ChecksumForm::PseudoHeader) => {
-                start = pseudo_header(source, group(family), bytes.len());
+            Body::V3(ChecksumForm::Rfc) if family == Family::V4 => {}
+            Body::V3(ChecksumForm::Rfc | ChecksumForm::Keepalived) => {
+                start = pseudo_header(source, destination, bytes.len());
             }
         }
         let sum = checksum(start, &bytes).to_be_bytes();
@@ -307,11 +341,15 @@ impl Authentication {
 
 /// Sum over the pseudo-header: addresses, protocol and length (RFC 9568, 5.2.8; RFC 8200, 8.1).
 fn pseudo_header(source: IpAddr, destination: IpAddr, length: usize) -> u32 {
-    let length = u16::try_from(length).expect("a payload is shorter than 64 KiB");
-    let mut addresses = Vec::with_capacity(32);
-    push_address(&mut addresses, source);
-    push_address(&mut addresses, destination);
-    sum(&addresses) + u32::from(PROTOCOL) + u32::from(length)
+    let length = u32::try_from(length).expect("a payload is shorter than 64 KiB");
+    sum_address(source) + sum_address(destination) + u32::from(PROTOCOL) + length
+}
+
+fn sum_address(address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(address) => sum(&address.octets()),
+        IpAddr::V6(address) => sum(&address.octets()),
+    }
 }
 
 /// The Internet checksum (RFC 1071) of `bytes`, on top of a sum; 0 over bytes that hold a right checksum.

@@ -11,8 +11,11 @@ use crate::types::{Centiseconds, Version};
 /// Why a packet is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discard {
+    /// Of IPv6 the hop limit.
     Ttl(u8),
     Destination(IpAddr),
+    /// With unicast peers: it is none of them.
+    Source(IpAddr),
     /// Not the version that this router speaks.
     Version(u8),
     Type(u8),
@@ -21,6 +24,8 @@ pub enum Discard {
     Checksum,
     UnknownRouter(u8),
     NoAddresses,
+    /// IPv6: its first address is not link-local, ours is (RFC 9568, 5.2.9; erratum 8300).
+    FirstAddress(IpAddr),
     IntervalZero,
     /// Version 2 only: version 3 learns the interval.
     IntervalMismatch {
@@ -33,17 +38,19 @@ pub enum Discard {
 
 impl Discard {
     /// How many there are, for tables.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 14;
     /// Counter names, by [`Discard::index`].
     pub const NAMES: [&'static str; Self::COUNT] = [
         "DiscardedTtl",
         "DiscardedDestination",
+        "DiscardedSource",
         "DiscardedVersion",
         "DiscardedType",
         "DiscardedLength",
         "DiscardedChecksum",
         "DiscardedUnknownRouter",
         "DiscardedNoAddresses",
+        "DiscardedFirstAddress",
         "DiscardedIntervalZero",
         "DiscardedIntervalMismatch",
         "DiscardedAuthenticationType",
@@ -54,16 +61,18 @@ impl Discard {
         match self {
             Self::Ttl(_) => 0,
             Self::Destination(_) => 1,
-            Self::Version(_) => 2,
-            Self::Type(_) => 3,
-            Self::Length(_) => 4,
-            Self::Checksum => 5,
-            Self::UnknownRouter(_) => 6,
-            Self::NoAddresses => 7,
-            Self::IntervalZero => 8,
-            Self::IntervalMismatch { .. } => 9,
-            Self::AuthenticationType(_) => 10,
-            Self::Password => 11,
+            Self::Source(_) => 2,
+            Self::Version(_) => 3,
+            Self::Type(_) => 4,
+            Self::Length(_) => 5,
+            Self::Checksum => 6,
+            Self::UnknownRouter(_) => 7,
+            Self::NoAddresses => 8,
+            Self::FirstAddress(_) => 9,
+            Self::IntervalZero => 10,
+            Self::IntervalMismatch { .. } => 11,
+            Self::AuthenticationType(_) => 12,
+            Self::Password => 13,
         }
     }
 }
@@ -73,7 +82,12 @@ impl fmt::Display for Discard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ttl(ttl) => write!(f, "its TTL is {ttl}, not 255: it did not come from this link"),
-            Self::Destination(address) => write!(f, "it was sent to {address}, not to 224.0.0.18"),
+            Self::Destination(address) => {
+                write!(f, "it was sent to {address}, where this router does not listen (key 'unicast')")
+            }
+            Self::Source(address) => {
+                write!(f, "{address} is none of this router's unicast peers (key 'unicast')")
+            }
             Self::Version(number) => {
                 write!(f, "it is version {number}, this router speaks another (key 'version')")
             }
@@ -82,6 +96,10 @@ impl fmt::Display for Discard {
             Self::Checksum => f.write_str("its checksum is wrong"),
             Self::UnknownRouter(number) => write!(f, "virtual router {number} is not configured here"),
             Self::NoAddresses => f.write_str("it has no addresses"),
+            Self::FirstAddress(address) => write!(
+                f,
+                "its first address is {address}, not a link-local one as the first of this router (key 'addresses')"
+            ),
             Self::IntervalZero => f.write_str("its interval is 0"),
             Self::IntervalMismatch { theirs, ours } => write!(
                 f,
@@ -110,6 +128,8 @@ pub struct Expected {
     pub interval: Centiseconds,
     /// Version 2 only.
     pub authentication: Authentication,
+    /// IPv6 only: our own first address is link-local. Where it is not, others need not have one either.
+    pub link_local_first: bool,
 }
 
 impl Expected {
@@ -118,7 +138,7 @@ impl Expected {
     /// drops what has another interval.
     pub fn check(&self, advertisement: &Advertisement) -> Result<(), Discard> {
         let authentication = match (self.version, advertisement.body) {
-            (Version::V3, Body::V3(_)) => return Ok(()),
+            (Version::V3, Body::V3(_)) => return self.check_first_address(advertisement),
             (Version::V2, Body::V2(authentication)) => authentication,
             (Version::V2, Body::V3(_)) | (Version::V3, Body::V2(_)) => {
                 return Err(Discard::Version(advertisement.body.version().number()));
@@ -134,6 +154,25 @@ impl Expected {
             return Err(Discard::IntervalMismatch { theirs: advertisement.interval, ours: self.interval });
         }
         Ok(())
+    }
+
+    /// Erratum 8300. A router that has no link-local address itself cannot ask others for one: keepalived's users
+    /// often leave it out.
+    fn check_first_address(&self, advertisement: &Advertisement) -> Result<(), Discard> {
+        match advertisement.addresses.first() {
+            Some(first) if self.link_local_first && lacks_link_local(*first) => {
+                Err(Discard::FirstAddress(*first))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// Whether the first address of a list is one that should be link-local, and is not (RFC 9568, 5.2.9).
+pub fn lacks_link_local(first: IpAddr) -> bool {
+    match first {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => !address.is_unicast_link_local(),
     }
 }
 
@@ -168,7 +207,8 @@ mod tests {
     const PASS: Authentication = Authentication::Pass(*b"XXX999XX");
 
     fn version_2(authentication: Authentication) -> Expected {
-        Expected { version: Version::V2, interval: Centiseconds(100), authentication }
+        let (version, interval) = (Version::V2, Centiseconds(100));
+        Expected { version, interval, authentication, link_local_first: false }
     }
 
     #[test]
@@ -189,17 +229,34 @@ mod tests {
         let mut packet = advertisement(Body::V2(PASS));
         packet.interval = Centiseconds(200);
         assert!(matches!(version_2(PASS).check(&packet), Err(Discard::IntervalMismatch { .. })));
-        packet.body = Body::V3(ChecksumForm::MessageOnly);
+        packet.body = Body::V3(ChecksumForm::Rfc);
         let expected = Expected { version: Version::V3, ..version_2(Authentication::None) };
         assert_eq!(expected.check(&packet), Ok(()));
     }
 
     #[test]
     fn the_other_version_is_dropped() {
-        let packet = advertisement(Body::V3(ChecksumForm::MessageOnly));
+        let packet = advertisement(Body::V3(ChecksumForm::Rfc));
         assert_eq!(version_2(PASS).check(&packet), Err(Discard::Version(3)));
         let expected = Expected { version: Version::V3, ..version_2(Authentication::None) };
         assert_eq!(expected.check(&advertisement(Body::V2(PASS))), Err(Discard::Version(2)));
+    }
+
+    #[test]
+    fn a_list_without_a_link_local_address_first_is_believed_only_by_a_router_that_has_none_either() {
+        let [link_local, global]: [IpAddr; 2] = ["fe80::1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        let expected = |link_local_first| Expected {
+            version: Version::V3,
+            link_local_first,
+            ..version_2(Authentication::None)
+        };
+        let mut packet = advertisement(Body::V3(ChecksumForm::Rfc));
+        packet.addresses = vec![global, link_local];
+        assert_eq!(expected(true).check(&packet), Err(Discard::FirstAddress(global)));
+        assert_eq!(expected(false).check(&packet), Ok(()));
+        packet.addresses = vec![link_local, global];
+        assert_eq!(expected(true).check(&packet), Ok(()));
+        assert_eq!(expected(false).check(&packet), Ok(()));
     }
 
     #[test]

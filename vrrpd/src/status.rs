@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::RouterConfig;
 use crate::counters::Counters;
+use crate::peers::status::PeerStatus;
 use crate::receive::Discard;
 use crate::router::StateName;
 use crate::types::VirtualAddress;
@@ -64,6 +65,10 @@ pub struct RouterStatus {
     /// Nobody else, as far as we know.
     pub active_peer: Option<IpAddr>,
     pub counters: Shared<Counters>,
+    /// Whom it hears; the row of those that have none of their own is the last.
+    pub peers: Shared<Vec<PeerStatus>>,
+    /// What there is to say about them, a sentence each: "peer 10.0.0.2 sends version 2; this router speaks 3".
+    pub remarks: Vec<String>,
 }
 
 impl RouterStatus {

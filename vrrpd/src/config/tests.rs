@@ -46,7 +46,7 @@ fn what_is_left_out_has_the_defaults_that_keepalived_and_the_rfc_have() {
     assert_eq!(router.settings.addresses[0].to_string(), "192.168.1.153/24 on eth0");
     assert_eq!(router.settings.garp, Garp::default());
     assert_eq!(router.authentication, Authentication::None);
-    assert_eq!(router.checksum, ChecksumForm::MessageOnly);
+    assert_eq!(router.checksum, Checksum::Auto);
 }
 
 #[test]

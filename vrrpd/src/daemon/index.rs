@@ -134,6 +134,10 @@ impl Routers {
         self.places.iter().flatten().map(|place| &place.instance)
     }
 
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut Instance> {
+        self.places.iter_mut().flatten().map(|place| &mut place.instance)
+    }
+
     /// The earliest deadline of all.
     pub(super) fn deadline(&mut self) -> Option<Instant> {
         let next = self.timers.next();

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::hearing::ShownRemarks;
 use crate::addresses::Operation;
 use crate::config::RouterConfig;
 use crate::counters::Counters;
-use crate::packet::{Advertisement, Body, ChecksumForm};
-use crate::receive::{Discard, Expected, same_addresses};
+use crate::peers::Peers;
+use crate::peers::status::PeerStatus;
 use crate::router::Router;
 use crate::status::{RouterStatus, Shared};
 use crate::table::Notice;
-use crate::types::{Priority, VirtualAddress};
+use crate::types::VirtualAddress;
 
 /// The same thing is said again after this, if it still happens.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
@@ -45,13 +45,7 @@ pub(super) fn more(unsaid: u64) -> String {
 
 #[derive(Debug, Default)]
 pub(super) struct Limits {
-    pub(super) discards: [Limit; Discard::COUNT],
-    pub(super) addresses: Limit,
-    pub(super) checksum: Limit,
     pub(super) conflict: Limit,
-    pub(super) interval_learned: Limit,
-    pub(super) own_address: Limit,
-    pub(super) second_owner: Limit,
     pub(super) send: Limit,
     pub(super) address_failed: Limit,
 }
@@ -62,12 +56,15 @@ pub(super) struct Instance {
     pub(super) router: Router,
     pub(super) counters: Counters,
     pub(super) limits: Limits,
+    pub(super) peers: Peers,
     /// When the state was entered, microseconds of CLOCK_REALTIME.
     pub(super) since_usec: u64,
     /// Addresses that the kernel did not let us add, and why.
     refused: BTreeMap<VirtualAddress, String>,
     /// The counters as the bus shows them.
     shown_counters: Shared<Counters>,
+    shown_peers: Shared<Vec<PeerStatus>>,
+    pub(super) shown_remarks: ShownRemarks,
     /// What the bus shows of it, until it changes.
     status: Option<Arc<RouterStatus>>,
 }
@@ -75,15 +72,18 @@ pub(super) struct Instance {
 impl Instance {
     pub(super) fn new(now: Instant, since_usec: u64, config: RouterConfig) -> Self {
         let router = Router::new(now, config.settings.clone());
-        let (counters, limits, refused) = (Counters::default(), Limits::default(), BTreeMap::new());
+        let (counters, limits, peers) = (Counters::default(), Limits::default(), Peers::default());
         Self {
             config: Arc::new(config),
             router,
             counters,
             limits,
             since_usec,
-            refused,
+            peers,
+            refused: BTreeMap::new(),
             shown_counters: Shared::default(),
+            shown_peers: Shared::default(),
+            shown_remarks: ShownRemarks::default(),
             status: None,
         }
     }
@@ -113,12 +113,20 @@ impl Instance {
             effective_priority: self.router.priority().0,
             active_peer: self.router.active_peer(),
             counters: self.shown_counters.clone(),
+            peers: self.shown_peers.clone(),
+            remarks: self.remark_sentences(),
         };
         Arc::clone(self.status.insert(Arc::new(status)))
     }
 
     /// Never waits. `false`: not now, somebody reads them.
-    pub(super) fn publish_counters(&self) -> bool {
+    pub(super) fn publish_figures(&mut self, realtime_usec: impl Fn(Instant) -> u64) -> bool {
+        if self.peers.take_heard() {
+            let rows = self.peers.rows().map(|peer| PeerStatus::new(peer, &realtime_usec)).collect();
+            if !self.shown_peers.set(&rows) {
+                return false;
+            }
+        }
         self.shown_counters.set(&self.counters)
     }
 
@@ -148,59 +156,16 @@ impl Instance {
     /// Why it is in its state, and what it lacks there.
     pub(super) fn reason(&self) -> String {
         let mut text = self.router.reason().to_string();
+        if let Some(why) = self.router.waits_for_group() {
+            write!(text, "; would be Active ({why}), but its sync group is not: they move together")
+                .expect("writing to a String cannot fail");
+        }
         let ours = |address: &VirtualAddress| self.config.settings.addresses.contains(address);
         for (address, why) in self.refused.iter().filter(|(address, _)| ours(address)) {
             write!(text, "; without {address}: {why}").expect("writing to a String cannot fail");
         }
         text
     }
-
-    /// Check an advertisement against the configuration, and count it. `Err` is to be counted as well.
-    pub(super) fn accept(&mut self, advertisement: &Advertisement) -> Result<Vec<Remark>, Discard> {
-        let settings = &self.config.settings;
-        let expected = Expected {
-            version: settings.version,
-            interval: settings.advert_interval,
-            authentication: self.config.authentication,
-        };
-        expected.check(advertisement)?;
-        let counters = &mut self.counters;
-        counters.advertisements_received += 1;
-        counters.priority_zero_received += u64::from(advertisement.priority == Priority::RELEASE);
-        let mut remarks = Vec::new();
-        if advertisement.body == Body::V3(ChecksumForm::PseudoHeader) {
-            counters.checksum_with_pseudo_header += 1;
-            if self.config.checksum == ChecksumForm::MessageOnly {
-                remarks.push(Remark::Checksum);
-            }
-        }
-        let ours = settings.addresses.iter().map(|address| address.address);
-        if !same_addresses(ours, &advertisement.addresses) {
-            counters.address_list_mismatch += 1;
-            remarks.push(Remark::Addresses);
-        }
-        Ok(remarks)
-    }
-
-    /// What we send, in bytes.
-    pub(super) fn advertisement(&self, priority: Priority, source: IpAddr) -> Vec<u8> {
-        let settings = &self.config.settings;
-        let body = match settings.version {
-            crate::types::Version::V2 => Body::V2(self.config.authentication),
-            crate::types::Version::V3 => Body::V3(self.config.checksum),
-        };
-        let addresses = settings.addresses.iter().map(|address| address.address).collect();
-        let interval = settings.advert_interval;
-        Advertisement { vrid: self.config.vrid, priority, interval, addresses, body }.encode(source)
-    }
-}
-
-/// About an advertisement that is believed all the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Remark {
-    /// Its checksum has a pseudo-header, ours has none: the peer may not understand us.
-    Checksum,
-    Addresses,
 }
 
 #[cfg(test)]

@@ -2,15 +2,16 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::IpAddr;
 use std::time::Instant;
 
 use log::{Level, Record};
 
-use super::instance::{Instance, Remark, more};
+use super::hearing::News;
+use super::instance::{Instance, more};
 use super::message_id;
 use crate::addresses::Operation;
 use crate::receive::Discard;
+use crate::remark::Remark;
 use crate::router::reason::Reason;
 use crate::router::{Report, StateName};
 use crate::table::Notice;
@@ -107,72 +108,40 @@ impl Journal {
     }
 
     pub(super) fn report(&mut self, now: Instant, name: &str, instance: &mut Instance, report: &Report) {
-        let limits = &mut instance.limits;
-        let (unsaid, id, peer, text) = match report {
+        match report {
             Report::Conflict { peer, priority } => {
                 instance.counters.conflicts += 1;
                 let text = format!(
                     "two routers were Active: {peer} advertised priority {priority}; we have the precedence and announce again"
                 );
-                (limits.conflict.hit(now), message_id::CONFLICT, Some(peer), text)
+                let unsaid = instance.limits.conflict.hit(now);
+                self.limited(unsaid, Entry::warning(message_id::CONFLICT, name, &text).with("PEER", peer));
             }
-            Report::OwnAddress => {
-                let text = "an advertisement from our own address: it was looped back, or another machine has the address of this one";
-                (limits.own_address.hit(now), message_id::REMARK, None, text.to_owned())
-            }
-            Report::IntervalLearned { peer, theirs } => {
-                instance.counters.interval_learned += 1;
-                let text = format!(
-                    "{peer} advertises every {} ms, not as configured here; following it",
-                    u32::from(theirs.0) * 10
-                );
-                (limits.interval_learned.hit(now), message_id::REMARK, Some(peer), text)
-            }
-            Report::SecondOwner(peer) => {
-                let text = format!("{peer} says that it owns the addresses (priority 255), as we do");
-                (limits.second_owner.hit(now), message_id::CONFLICT, Some(peer), text)
-            }
-        };
-        let entry = Entry::warning(id, name, &text);
-        self.limited(unsaid, if let Some(peer) = peer { entry.with("PEER", peer) } else { entry });
+            Report::IntervalLearned { .. } => instance.counters.interval_learned += 1,
+            // What there is to say of these was said when they were heard (hearing.rs).
+            Report::OwnAddress | Report::SecondOwner(_) => {}
+        }
     }
 
-    pub(super) fn discarded(
-        &mut self,
-        now: Instant,
-        name: &str,
-        instance: &mut Instance,
-        from: IpAddr,
-        why: Discard,
-    ) {
-        let unsaid = instance.limits.discards[why.index()].hit(now);
-        let text = format!("dropped an advertisement from {from}: {why}");
-        let entry = Entry::warning(message_id::DISCARDED, name, &text);
-        self.limited(unsaid, entry.with("PEER", &from).with("DISCARD", Discard::NAMES[why.index()]));
-    }
-
-    pub(super) fn remarks(
-        &mut self,
-        now: Instant,
-        name: &str,
-        instance: &mut Instance,
-        from: IpAddr,
-        remarks: &[Remark],
-    ) {
-        for remark in remarks {
-            let (unsaid, text) = match remark {
-                Remark::Checksum => {
-                    let text = format!(
-                        "the checksum of {from} covers a pseudo-header (keepalived's and FRR's default), ours does not: if it does not hear us, set checksum = \"keepalived\""
-                    );
-                    (instance.limits.checksum.hit(now), text)
+    /// News about a peer.
+    pub(super) fn heard(&mut self, name: &str, news: Vec<News>) {
+        for News { peer, remark, unsaid, text } in news {
+            let warning = |id| Entry::warning(id, name, &text).with("PEER", &peer);
+            let entry = match remark {
+                Some(Remark::Discarded(why)) => {
+                    warning(message_id::DISCARDED).with("DISCARD", Discard::NAMES[why.index()])
                 }
-                Remark::Addresses => {
-                    let text = format!("{from} advertises other addresses than are configured here");
-                    (instance.limits.addresses.hit(now), text)
-                }
+                Some(Remark::SecondOwner) => warning(message_id::CONFLICT),
+                Some(
+                    Remark::Addresses
+                    | Remark::FirstAddress(_)
+                    | Remark::Interval(_)
+                    | Remark::Checksum(_)
+                    | Remark::OwnAddress,
+                )
+                | None => warning(message_id::REMARK),
             };
-            self.limited(unsaid, Entry::warning(message_id::REMARK, name, &text).with("PEER", &from));
+            self.limited(Some(unsaid), entry);
         }
     }
 

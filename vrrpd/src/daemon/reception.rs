@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Daemon;
-use crate::packet::{self, Datagram};
+use crate::packet::{self, Datagram, Path};
 use crate::receive::Discard;
-use crate::router::Event;
 use crate::socket::Received;
 use crate::types::Family;
 
@@ -41,28 +40,20 @@ impl Daemon {
         let owner = vrid.and_then(|vrid| self.routers.of_group(interface, datagram.family(), vrid));
         let Some((id, (name, instance))) = owner.and_then(|id| Some((id, self.routers.get_mut(id)?))) else {
             let number = datagram.payload.get(1).copied().unwrap_or_default();
-            let why = packet::decode(datagram).err().unwrap_or(Discard::UnknownRouter(number));
+            let path = Path::multicast(datagram.family());
+            let why = packet::decode(datagram, &path).err().unwrap_or(Discard::UnknownRouter(number));
             self.discarded[why.index()] += 1;
             log::debug!("dropped an advertisement from {} on {interface}: {why}", datagram.source);
             return;
         };
-        let decoded = packet::decode(datagram).and_then(|advertisement| {
-            instance.accept(&advertisement).map(|remarks| (advertisement, remarks))
-        });
-        match decoded {
-            Ok((advertisement, remarks)) => {
-                self.journal.remarks(now, name, instance, datagram.source, &remarks);
-                let event = Event::Advertisement {
-                    from: datagram.source,
-                    priority: advertisement.priority,
-                    interval: advertisement.interval,
-                };
-                self.dispatch(now, id, event);
-            }
-            Err(why) => {
-                instance.counters.discard(why);
-                self.journal.discarded(now, name, instance, datagram.source, why);
-            }
+        let hearing = instance.hear(now, datagram, &Path::multicast(instance.config.family));
+        if !hearing.news.is_empty() && instance.renew_remarks(now) {
+            instance.changed();
+            self.showing.changed(now);
+        }
+        self.journal.heard(name, hearing.news);
+        if let Some(event) = hearing.event {
+            self.dispatch(now, id, event);
         }
     }
 }

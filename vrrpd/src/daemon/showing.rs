@@ -22,7 +22,9 @@ const FIGURES: Duration = Duration::from_millis(500);
 
 /// What is shown of a router's state machine, before an event.
 #[derive(Debug)]
-pub(super) struct Seen(Option<(Reason, Instant, Priority, Option<IpAddr>)>);
+pub(super) struct Seen(Option<Shown>);
+
+type Shown = (Reason, Instant, Priority, Option<IpAddr>, Option<Reason>);
 
 impl Seen {
     /// Only of events that come all the time, and most of which change nothing.
@@ -38,8 +40,9 @@ impl Seen {
         self.0.as_ref().is_none_or(|before| *before != Self::of(router))
     }
 
-    fn of(router: &Router) -> (Reason, Instant, Priority, Option<IpAddr>) {
-        (router.reason().clone(), router.since(), router.priority(), router.active_peer())
+    fn of(router: &Router) -> Shown {
+        let waits = router.waits_for_group().cloned();
+        (router.reason().clone(), router.since(), router.priority(), router.active_peer(), waits)
     }
 }
 
@@ -89,8 +92,13 @@ impl Daemon {
 
     fn publish_figures(&mut self, now: Instant) {
         let mut complete = self.showing.discarded.set(&self.discarded);
-        for instance in self.routers.values() {
-            complete &= instance.publish_counters();
+        for instance in self.routers.values_mut() {
+            complete &= instance.publish_figures(|then| self.events.clock().realtime_usec(then));
+            // What a peer has not done for a minute is over.
+            if instance.renew_remarks(now) {
+                instance.changed();
+                self.showing.changed(now);
+            }
         }
         self.showing.figures_at = (!complete).then_some(now + FIGURES);
     }

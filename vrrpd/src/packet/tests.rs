@@ -1,4 +1,4 @@
-use super::*;
+use super::{decode as decode_from, *};
 
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 100, 11));
 const ADDRESSES: [IpAddr; 2] =
@@ -18,6 +18,11 @@ const V3_PSEUDO_HEADER: [u8; 16] =
 /// The same with RFC 9568's checksum, added up by hand (2.2.7 cannot send it; later ones can, `v3_checksum_as_v2`).
 const V3_MESSAGE_ONLY: [u8; 16] =
     [0x31, 0x01, 0x64, 0x02, 0x00, 0x0a, 0x32, 0x0d, 0x0a, 0x00, 0x0a, 0x32, 0xc0, 0xa8, 0x64, 0x0a];
+
+/// What came to the group.
+fn decode(datagram: &Datagram<'_>) -> Result<Advertisement, Discard> {
+    decode_from(datagram, &Path::multicast(datagram.family()))
+}
 
 fn datagram(payload: &[u8]) -> Datagram<'_> {
     Datagram { source: SOURCE, destination: GROUP.into(), ttl: 255, payload }
@@ -39,24 +44,23 @@ fn a_captured_version_2_packet_is_read_and_written() {
     assert_eq!((datagram.source, datagram.destination, datagram.ttl), (SOURCE, GROUP.into(), 255));
     let ours = advertisement(100, Body::V2(Authentication::Pass(*b"XXX999XX")));
     assert_eq!(decode(&datagram).unwrap(), ours);
-    assert_eq!(ours.encode(SOURCE), V2[20..44]);
+    assert_eq!(ours.encode(SOURCE, GROUP.into()), V2[20..44]);
 }
 
 #[test]
 fn both_checksums_of_version_3_are_read_told_apart_and_written() {
-    for (bytes, form) in
-        [(V3_PSEUDO_HEADER, ChecksumForm::PseudoHeader), (V3_MESSAGE_ONLY, ChecksumForm::MessageOnly)]
+    for (bytes, form) in [(V3_PSEUDO_HEADER, ChecksumForm::Keepalived), (V3_MESSAGE_ONLY, ChecksumForm::Rfc)]
     {
         let ours = advertisement(10, Body::V3(form));
         assert_eq!(decode(&datagram(&bytes)).unwrap(), ours);
-        assert_eq!(ours.encode(SOURCE), bytes);
+        assert_eq!(ours.encode(SOURCE, GROUP.into()), bytes);
     }
 }
 
 #[test]
 fn the_longest_interval_fills_twelve_bits_and_reserved_bits_are_ignored() {
-    let ours = advertisement(4095, Body::V3(ChecksumForm::MessageOnly));
-    let mut bytes = ours.encode(SOURCE);
+    let ours = advertisement(4095, Body::V3(ChecksumForm::Rfc));
+    let mut bytes = ours.encode(SOURCE, GROUP.into());
     assert_eq!(bytes[4..6], [0x0f, 0xff]);
     bytes[4] |= 0xf0;
     fix_checksum(&mut bytes);
@@ -65,9 +69,9 @@ fn the_longest_interval_fills_twelve_bits_and_reserved_bits_are_ignored() {
 
 #[test]
 fn the_most_addresses_that_fit_come_back() {
-    let mut ours = advertisement(100, Body::V3(ChecksumForm::MessageOnly));
+    let mut ours = advertisement(100, Body::V3(ChecksumForm::Rfc));
     ours.addresses = (0..255).map(|last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))).collect();
-    assert_eq!(decode(&datagram(&ours.encode(SOURCE))).unwrap(), ours);
+    assert_eq!(decode(&datagram(&ours.encode(SOURCE, GROUP.into()))).unwrap(), ours);
 }
 
 fn fix_checksum(bytes: &mut [u8]) {
@@ -128,7 +132,7 @@ fn a_packet_short_of_one_byte_is_dropped_and_a_longer_one_is_read() {
 #[test]
 fn version_2_does_not_accept_the_pseudo_header() {
     let ours = advertisement(100, Body::V2(Authentication::None));
-    let mut bytes = ours.encode(SOURCE);
+    let mut bytes = ours.encode(SOURCE, GROUP.into());
     bytes[6..8].fill(0);
     let sum = checksum(pseudo_header(SOURCE, GROUP.into(), bytes.len()), &bytes).to_be_bytes();
     bytes[6..8].copy_from_slice(&sum);

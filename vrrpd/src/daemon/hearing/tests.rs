@@ -1,0 +1,149 @@
+use std::time::Duration;
+
+use daemon::diagnostic::Report;
+use daemon::testing::TempRoot;
+
+use super::*;
+use crate::config;
+use crate::types::{Centiseconds, VirtualRouterId};
+
+const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
+const OTHER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 3));
+const SECOND: Duration = Duration::from_secs(1);
+
+#[expect(clippy::disallowed_methods, reason = "a test's clock has to start somewhere")]
+fn start() -> Instant {
+    Instant::now()
+}
+
+fn instance(now: Instant, lines: &str) -> Instance {
+    let root = TempRoot::new();
+    let text = format!("interface = 'lo'\nvirtual_router_id = 1\naddresses = ['10.0.0.9/24']\n{lines}\n");
+    root.write("etc/trivet/vrrp.d/gateway.toml", &text);
+    let mut report = Report::new();
+    let config = config::load(root.path(), None, &mut report).routers.remove("gateway");
+    let mut instance = Instance::new(now, 0, config.unwrap_or_else(|| panic!("{report}")));
+    let _ = instance.router.on_event(now, Event::Ready { source: [10, 0, 0, 1].into() });
+    instance
+}
+
+fn good(body: Body) -> Advertisement {
+    Advertisement {
+        vrid: VirtualRouterId::new(1).unwrap(),
+        priority: Priority(100),
+        interval: Centiseconds(100),
+        addresses: vec![IpAddr::from([10, 0, 0, 9])],
+        body,
+    }
+}
+
+const RFC: Body = Body::V3(ChecksumForm::Rfc);
+const KEEPALIVED: Body = Body::V3(ChecksumForm::Keepalived);
+
+fn hear(instance: &mut Instance, now: Instant, from: IpAddr, advertisement: &Advertisement) -> Hearing {
+    let path = Path::multicast(Family::V4);
+    let payload = advertisement.encode(from, path.destination);
+    let datagram = Datagram { source: from, destination: path.destination, ttl: 255, payload: &payload };
+    instance.hear(now, &datagram, &path)
+}
+
+fn texts(hearing: &Hearing) -> Vec<&str> {
+    hearing.news.iter().map(|news| news.text.as_str()).collect()
+}
+
+/// The form in which the instance's own advertisement can be read.
+fn sends(instance: &Instance, now: Instant) -> Body {
+    let path = Path::multicast(Family::V4);
+    let source = instance.router.source();
+    let payload = instance.advertisement(now, Priority(100), source, path.destination);
+    packet::decode(&Datagram { source, destination: path.destination, ttl: 255, payload: &payload }, &path)
+        .unwrap()
+        .body
+}
+
+#[test]
+fn a_good_advertisement_is_an_event_and_nothing_to_speak_of() {
+    let now = start();
+    let mut instance = instance(now, "");
+    let hearing = hear(&mut instance, now, PEER, &good(RFC));
+    let event = Event::Advertisement { from: PEER, priority: Priority(100), interval: Centiseconds(100) };
+    assert_eq!((hearing.event, hearing.news), (Some(event), Vec::new()));
+    assert!(!instance.renew_remarks(now));
+    assert_eq!(instance.counters.advertisements_received, 1);
+}
+
+#[test]
+fn a_peer_of_another_version_is_explained_once_counted_always_and_shown_until_it_is_over() {
+    let now = start();
+    let mut instance = instance(now, "");
+    let version_2 = good(Body::V2(packet::Authentication::None));
+    let hearing = hear(&mut instance, now, PEER, &version_2);
+    let sentence = "peer 10.0.0.2 sends version 2; this router speaks 3";
+    assert_eq!(hearing.event, None);
+    assert_eq!(texts(&hearing), [format!("{sentence}; its advertisements are dropped")]);
+    assert!(instance.renew_remarks(now));
+    assert_eq!(instance.remark_sentences(), [sentence]);
+    for second in 1..=100 {
+        assert!(hear(&mut instance, now + second * SECOND, PEER, &version_2).news.is_empty());
+        assert!(!instance.renew_remarks(now + second * SECOND));
+    }
+    assert_eq!(instance.counters.discarded[Discard::Version(2).index()], 101);
+    let row = instance.peers.rows().next().unwrap();
+    assert_eq!(row.discarded[Discard::Version(2).index()], 101);
+    assert!(instance.renew_remarks(now + 160 * SECOND));
+    assert_eq!(instance.remark_sentences(), [""; 0]);
+}
+
+#[test]
+fn what_is_odd_but_believed_is_said_counted_and_shown() {
+    let now = start();
+    for (lines, odd, expected) in [
+        ("", Advertisement { addresses: vec![PEER], ..good(RFC) }, "advertises other addresses"),
+        ("", Advertisement { interval: Centiseconds(10), ..good(RFC) }, "has the interval 100ms"),
+        ("checksum = 'rfc'", good(KEEPALIVED), "sends the checksum with a pseudo-header"),
+        ("checksum = 'keepalived'", good(RFC), "sends the RFC's checksum"),
+        ("priority = 255", Advertisement { priority: Priority(255), ..good(RFC) }, "says that it owns"),
+    ] {
+        let mut instance = instance(now, lines);
+        let hearing = hear(&mut instance, now, PEER, &odd);
+        assert!(hearing.event.is_some(), "{expected}: it is believed");
+        assert_eq!(hearing.news.len(), 1, "{:?}", hearing.news);
+        assert!(hearing.news[0].text.contains(expected), "{:?}", hearing.news);
+        assert!(instance.renew_remarks(now));
+        assert_eq!(instance.remark_sentences(), texts(&hearing));
+        assert!(hear(&mut instance, now, PEER, &odd).news.is_empty());
+        let mismatches = u64::from(odd.addresses == [PEER]) * 2;
+        assert_eq!(instance.counters.address_list_mismatch, mismatches);
+    }
+    let mut instance = instance(now, "");
+    let hearing = hear(&mut instance, now, [10, 0, 0, 1].into(), &good(RFC));
+    assert!(hearing.news[0].text.contains("has the address of this router"), "{:?}", hearing.news);
+}
+
+#[test]
+fn with_checksum_auto_the_form_follows_the_peers_and_their_disagreement_is_said() {
+    let now = start();
+    let mut instance = instance(now, "");
+    assert_eq!(sends(&instance, now), RFC);
+    assert!(hear(&mut instance, now, PEER, &good(KEEPALIVED)).news.is_empty());
+    assert_eq!(sends(&instance, now), KEEPALIVED);
+    let news = hear(&mut instance, now, OTHER, &good(RFC)).news;
+    assert!(news[0].text.starts_with("peer 10.0.0.2 sends the checksum with a pseudo-header"), "{news:?}");
+    assert!(news[0].text.contains("and peer 10.0.0.3 the RFC's"), "{news:?}");
+    assert_eq!(sends(&instance, now), RFC);
+    assert!(instance.renew_remarks(now));
+    assert_eq!(instance.remark_sentences(), [news[0].text.as_str()]);
+    assert!(hear(&mut instance, now, PEER, &good(KEEPALIVED)).news.is_empty());
+}
+
+#[test]
+fn a_configured_checksum_is_sent_whatever_the_peers_send() {
+    let now = start();
+    for (word, sent, heard) in [("rfc", RFC, KEEPALIVED), ("keepalived", KEEPALIVED, RFC)] {
+        let mut instance = instance(now, &format!("checksum = '{word}'"));
+        hear(&mut instance, now, PEER, &good(heard));
+        assert_eq!(sends(&instance, now), sent);
+        let counted = instance.counters.checksum_with_pseudo_header;
+        assert_eq!(counted, u64::from(heard == KEEPALIVED));
+    }
+}
