@@ -27,4 +27,5 @@ pub mod status;
 pub mod table;
 #[cfg(test)]
 mod testing;
+pub mod track;
 pub mod types;
