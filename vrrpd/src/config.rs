@@ -3,6 +3,7 @@
 
 mod authentication;
 pub mod protocol;
+mod track;
 mod virtual_address;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,10 @@ use protocol::Checksum;
 use crate::interfaces::Interfaces;
 use crate::packet::Authentication;
 use crate::router::settings::{Garp, Settings};
-use crate::types::{Centiseconds, Family, Priority, Version, VirtualRouterId};
+use crate::track::Tracker;
+use crate::track::units::target_name;
+use crate::types::{Centiseconds, Family, Priority, Version, VirtualAddress, VirtualRouterId};
+use track::References;
 
 /// Version 2 counts whole seconds in eight bits, version 3 centiseconds in twelve.
 const INTERVALS_V2: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(255);
@@ -52,13 +56,30 @@ const OTHER_KEYS: &[(&str, &str)] = &[
     ("garp_master_refresh_repeat", "it is refresh_repeat = 1 below [garp] here"),
     ("garp_interval", "keepalived's garp_interval is interval below [garp] here"),
     ("v3_checksum_as_v2", "it is checksum = \"rfc\" here; the default, \"auto\", does what the peers do"),
-    ("track_interface", "the interfaces of a router and of its addresses are always tracked; others not yet"),
-    ("track_script", "tracking by script is not available yet"),
+    (
+        "track_interface",
+        "it is track = [{ interface = \"eth1\" }] here; those of a router and of its addresses are tracked always",
+    ),
+    (
+        "track_script",
+        "it is track = [{ check = \"NAME\", target = \"127.0.0.1:80\" }] here: checks belong to checkd",
+    ),
+    ("track_process", "it is track = [{ unit = \"nginx.service\" }] here"),
+    (
+        "track_file",
+        "it is track = [{ check = \"NAME\", target = \"127.0.0.1:80\" }] here: checks belong to checkd",
+    ),
     ("unicast_peer", "unicast is not available yet"),
     ("use_vmac", "virtual MAC addresses are not available yet"),
-    ("notify", "notify scripts are not available yet"),
-    ("notify_master", "notify scripts are not available yet"),
+    ("notify", NOTIFY),
+    ("notify_master", NOTIFY),
+    ("notify_backup", NOTIFY),
+    ("notify_fault", NOTIFY),
+    ("notify_stop", NOTIFY),
 ];
+
+const NOTIFY: &str =
+    "have a unit follow the role: PartOf= and WantedBy=vrrp-active@NAME.target (or vrrp-fault@NAME.target)";
 
 /// One virtual router, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +93,8 @@ pub struct RouterConfig {
     pub authentication: Authentication,
     /// What to send; both forms are received. Version 3 over IPv4 only.
     pub checksum: Checksum,
+    /// What its priority, or its taking part, depends on besides its own interfaces.
+    pub track: Vec<Tracker>,
 }
 
 /// `vrrpd.toml`: optional, as is each key.
@@ -101,10 +124,16 @@ struct Places {
 pub fn load(root: &Path, present: Option<&Interfaces>, report: &mut Report) -> Configuration {
     let mut routers = BTreeMap::new();
     let mut places = Places::default();
+    let references = References::new(root);
     for object in dropin::load_directory(root, "vrrp.d", report) {
         let mut reader = Reader::new(&object.table, report);
-        let router = RouterReader { root, present, places: &mut places, reader: &mut reader }.read();
+        let router =
+            RouterReader { root, present, references: &references, places: &mut places, reader: &mut reader }
+                .read();
         reader.finish(OTHER_KEYS);
+        if let Err(reason) = target_name("vrrp-active", &object.name) {
+            report.file_error(&object.path, reason);
+        }
         if let Some(router) = router {
             routers.insert(object.name, router);
         }
@@ -127,6 +156,7 @@ fn read_settings(table: Option<&Table>, report: &mut Report) -> DaemonSettings {
 struct RouterReader<'a, 'b> {
     root: &'a Path,
     present: Option<&'a Interfaces>,
+    references: &'a References<'a>,
     places: &'a mut Places,
     reader: &'a mut Reader<'b>,
 }
@@ -154,6 +184,7 @@ impl RouterReader<'_, '_> {
         let garp = self.garp();
         let authentication = authentication::read(self.reader, self.root, version, self.present.is_some());
         let checksum = protocol::checksum(self.reader, version, family);
+        let track = self.track(priority, interface.as_ref(), addresses.as_deref().unwrap_or_default());
         let settings = Settings {
             version: version.unwrap_or(Version::V3),
             priority,
@@ -175,7 +206,20 @@ impl RouterReader<'_, '_> {
             settings,
             authentication,
             checksum,
+            track,
         })
+    }
+
+    fn track(
+        &mut self,
+        priority: Priority,
+        interface: Option<&Located<Arc<str>>>,
+        addresses: &[VirtualAddress],
+    ) -> Vec<Tracker> {
+        let own = addresses.iter().map(|address| &address.interface);
+        let own: Vec<_> = own.chain(interface.map(|interface| &interface.value)).cloned().collect();
+        let Self { references, present, .. } = self;
+        track::read_all(self.reader, track::Context { references, priority, present: *present, own: &own })
     }
 
     fn interface(&mut self) -> Option<Located<Arc<str>>> {

@@ -52,10 +52,9 @@ impl Scene {
     }
 
     fn priority(&self) -> u8 {
-        match self.standing() {
-            Standing::Fit(priority) => priority.0,
-            other => panic!("{other:?}"),
-        }
+        let standing = self.standing();
+        let Standing::Fit(priority) = standing else { panic!("{standing:?}") };
+        priority.0
     }
 }
 
