@@ -4,6 +4,7 @@
 mod authentication;
 pub mod protocol;
 mod track;
+mod unicast;
 mod virtual_address;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::packet::Authentication;
 use crate::router::settings::{Garp, Settings};
 use crate::track::Tracker;
 use crate::track::units::target_name;
+use crate::transport::Transport;
 use crate::types::{Centiseconds, Family, Priority, Version, VirtualAddress, VirtualRouterId};
 use track::References;
 
@@ -69,7 +71,8 @@ const OTHER_KEYS: &[(&str, &str)] = &[
         "track_file",
         "it is track = [{ check = \"NAME\", target = \"127.0.0.1:80\" }] here: checks belong to checkd",
     ),
-    ("unicast_peer", "unicast is not available yet"),
+    ("unicast_peer", "keepalived's unicast_peer is [unicast] with peers = [\"10.0.0.2\"] here"),
+    ("unicast_src_ip", "keepalived's unicast_src_ip is [unicast] with source = \"10.0.0.1\" here"),
     ("use_vmac", "virtual MAC addresses are not available yet"),
     ("notify", NOTIFY),
     ("notify_master", NOTIFY),
@@ -89,6 +92,7 @@ pub struct RouterConfig {
     pub family: Family,
     pub vrid: VirtualRouterId,
     pub settings: Settings,
+    pub transport: Transport,
     /// Version 2 only.
     pub authentication: Authentication,
     /// What to send; both forms are received. Version 3 over IPv4 only.
@@ -185,6 +189,13 @@ impl RouterReader<'_, '_> {
         let authentication = authentication::read(self.reader, self.root, version, self.present.is_some());
         let checksum = protocol::checksum(self.reader, version, family);
         let track = self.track(priority, interface.as_ref(), addresses.as_deref().unwrap_or_default());
+        let context = unicast::Context {
+            family,
+            addresses: addresses.as_deref().unwrap_or_default(),
+            owner: priority == Priority::OWNER,
+            present: self.present,
+        };
+        let transport = unicast::read(self.reader, &context);
         let settings = Settings {
             version: version.unwrap_or(Version::V3),
             priority,
@@ -204,6 +215,7 @@ impl RouterReader<'_, '_> {
             family: family?,
             vrid: vrid?,
             settings,
+            transport,
             authentication,
             checksum,
             track,

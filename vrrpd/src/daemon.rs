@@ -14,6 +14,7 @@ mod links;
 mod message_id;
 mod reception;
 mod reload;
+mod sending;
 mod showing;
 mod stop;
 mod timers;
@@ -36,14 +37,13 @@ use crate::config::Configuration;
 use crate::interfaces::{Changes, Interfaces};
 use crate::job::Meaning;
 use crate::monitor::{self, Monitor, Rest};
-use crate::packet;
 use crate::receive::Discard;
 use crate::router::reason::Fault;
 use crate::router::{Action, Event};
 use crate::socket::Buffer;
 use crate::status::Snapshot;
 use crate::table::AddressTable;
-use crate::types::{Family, Priority};
+use crate::types::Family;
 use announcing::Announcing;
 use daemon::error::Error;
 use handover::{End, Succession};
@@ -51,6 +51,7 @@ use index::{RouterId, Routers};
 use instance::Instance;
 use journal::Journal;
 use links::{Links, Use};
+use sending::send;
 use showing::{Seen, Showing};
 
 /// Commands that may wait for the loop.
@@ -265,7 +266,10 @@ impl Daemon {
         let mut needed: BTreeMap<Arc<str>, Use> = BTreeMap::new();
         for instance in self.routers.values() {
             let config = &instance.config;
-            needed.entry(Arc::clone(&config.interface)).or_default().advertisements(config.family, true);
+            needed
+                .entry(Arc::clone(&config.interface))
+                .or_default()
+                .advertisements(config.family, config.transport.uses_group());
             for address in &config.settings.addresses {
                 needed.entry(Arc::clone(&address.interface)).or_default().announcements();
             }
@@ -287,7 +291,7 @@ impl Daemon {
     fn usable(&self, instance: &Instance) -> Result<std::net::IpAddr, Fault> {
         let config = &instance.config;
         let addresses = &config.settings.addresses;
-        let source = self.interfaces.primary(&config.interface, config.family, addresses)?;
+        let source = self.interfaces.source(config)?;
         for name in
             std::iter::once(&config.interface).chain(addresses.iter().map(|address| &address.interface))
         {
@@ -369,25 +373,5 @@ impl Daemon {
                 }
             }
         }
-    }
-}
-
-fn send(
-    now: Instant,
-    name: &str,
-    instance: &mut Instance,
-    links: &mut Links,
-    journal: &mut Journal,
-    priority: Priority,
-) {
-    let source = instance.router.source();
-    let group = packet::group(instance.config.family);
-    let message = instance.advertisement(now, priority, source, group);
-    match links.send(&instance.config.interface, source, (group, packet::TTL), &message) {
-        Ok(()) => {
-            instance.counters.advertisements_sent += 1;
-            instance.counters.priority_zero_sent += u64::from(priority == Priority::RELEASE);
-        }
-        Err(error) => journal.send_failed(now, name, instance, "an advertisement", &error),
     }
 }

@@ -28,4 +28,5 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 pub mod track;
+pub mod transport;
 pub mod types;

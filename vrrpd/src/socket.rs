@@ -22,6 +22,8 @@ use crate::types::Family;
 
 /// CS6, network control: what routing protocols use.
 const TRAFFIC_CLASS: u32 = 0xc0;
+/// linux/pkt_sched.h. The TOS alone does not make it so.
+const TC_PRIO_CONTROL: c_int = 7;
 /// The longest advertisement has 8 + 255 * 16 bytes. What is longer is cut, and its checksum is wrong.
 const LONGEST_PACKET: usize = 8192;
 /// Room for what arrives while the loop is kept from running, bytes. The kernel doubles it, and counts about 800 for each
@@ -186,7 +188,8 @@ fn prepare_v4(socket: &Socket) -> io::Result<()> {
     // Only what was joined here: without this, other programs' groups are delivered as well.
     socket.set_multicast_all_v4(false)?;
     socket.set_multicast_loop_v4(false)?;
-    socket.set_tos_v4(TRAFFIC_CLASS)
+    socket.set_tos_v4(TRAFFIC_CLASS)?;
+    prefer(socket)
 }
 
 /// The checksum stays with us (IPV6_CHECKSUM is off in a raw socket by itself): a wrong one is to be counted.
@@ -197,7 +200,12 @@ fn prepare_v6(socket: &Socket, index: u32) -> io::Result<()> {
     socket.set_tclass_v6(TRAFFIC_CLASS)?;
     socket.set_recv_hoplimit_v6(true)?;
     setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
-    Ok(())
+    prefer(socket)
+}
+
+/// In the interface's queue, overtake everything else: our own announcements too.
+fn prefer(socket: &Socket) -> io::Result<()> {
+    Ok(setsockopt(socket, sockopt::Priority, &TC_PRIO_CONTROL)?)
 }
 
 /// Source, destination and hop limit. `None`: the kernel left one of them out.

@@ -46,7 +46,13 @@ impl Daemon {
             log::debug!("dropped an advertisement from {} on {interface}: {why}", datagram.source);
             return;
         };
-        let hearing = instance.hear(now, datagram, &Path::multicast(instance.config.family));
+        // Before it knows from where it sends, it cannot say what is not for it.
+        let ours = Some(instance.router.source()).filter(|ours| !ours.is_unspecified());
+        let path = instance.config.transport.path(ours.unwrap_or(datagram.destination), datagram.source);
+        let hearing = match path {
+            Ok(path) => instance.hear(now, datagram, &path),
+            Err(why) => instance.drop(now, datagram.source, why),
+        };
         if !hearing.news.is_empty() && instance.renew_remarks(now) {
             instance.changed();
             self.showing.changed(now);

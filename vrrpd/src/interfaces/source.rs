@@ -4,16 +4,32 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Assigned, Interfaces};
+use crate::config::RouterConfig;
 use crate::router::reason::Fault;
+use crate::transport::{Transport, Unicast};
 use crate::types::{Family, VirtualAddress};
 
 impl Interfaces {
+    /// From which address a router sends.
+    ///
+    /// # Errors
+    /// Why it cannot, now.
+    pub fn source(&self, config: &RouterConfig) -> Result<IpAddr, Fault> {
+        let RouterConfig { interface, family, settings, .. } = config;
+        match &config.transport {
+            Transport::Multicast => self.primary(interface, *family, &settings.addresses),
+            Transport::Unicast(unicast) => {
+                self.unicast_source(interface, *family, unicast, &settings.addresses)
+            }
+        }
+    }
+
     /// The interface's primary address. IPv4: the first; IPv6: the first link-local one. Never one of ours nor, unless
     /// there is no other, one of `virtual_addresses` (which an owner has as its own).
     ///
     /// # Errors
     /// Why a router cannot send from this interface, now.
-    pub fn primary(
+    fn primary(
         &self,
         name: &Arc<str>,
         family: Family,
@@ -33,6 +49,67 @@ impl Interfaces {
             (None, Some(assigned)) => Err(not_yet(name, assigned)),
             (None, None) => Err(Fault::NoAddress(Arc::clone(name), family)),
         }
+    }
+
+    /// From which address a router with unicast peers sends: the configured one, which may be on any interface (a
+    /// cloud's is often on one of its own); else the interface's primary address or, where a peer of IPv6 is beyond the
+    /// link, its first global one.
+    ///
+    /// # Errors
+    /// Why it cannot send from there, now.
+    fn unicast_source(
+        &self,
+        name: &Arc<str>,
+        family: Family,
+        unicast: &Unicast,
+        virtual_addresses: &[VirtualAddress],
+    ) -> Result<IpAddr, Fault> {
+        let interface = self.usable(name)?;
+        if let Some(source) = unicast.source {
+            let (holder, assigned) = self.holder(source).ok_or(Fault::NoSource(source))?;
+            return usable(holder, assigned);
+        }
+        if unicast.peers.iter().all(|peer| !is_global(peer.address)) {
+            return self.primary(name, family, virtual_addresses);
+        }
+        let is_virtual =
+            |assigned: &Assigned| virtual_addresses.iter().any(|address| address.address == assigned.address);
+        let global = || interface.own().filter(|assigned| is_global(assigned.address));
+        let first = global()
+            .filter(|assigned| !is_virtual(assigned))
+            .min_by_key(|assigned| assigned.is_tentative() || assigned.is_duplicate());
+        match first.or_else(|| global().next()) {
+            Some(assigned) => usable(name, assigned),
+            None => Err(Fault::NoGlobalAddress(Arc::clone(name))),
+        }
+    }
+
+    /// Whether an address, not one that we added, is on any interface.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.holder(address).is_some()
+    }
+
+    fn holder(&self, address: IpAddr) -> Option<(&Arc<str>, &Assigned)> {
+        let own = self
+            .by_index
+            .values()
+            .flat_map(|interface| interface.own().map(move |own| (&interface.name, own)));
+        own.into_iter().find(|(_, own)| own.address == address)
+    }
+}
+
+fn usable(name: &Arc<str>, assigned: &Assigned) -> Result<IpAddr, Fault> {
+    if assigned.is_tentative() || assigned.is_duplicate() {
+        return Err(not_yet(name, assigned));
+    }
+    Ok(assigned.address)
+}
+
+/// IPv6, and of more than its link.
+fn is_global(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => !address.is_unicast_link_local(),
     }
 }
 
@@ -60,6 +137,7 @@ mod tests {
     use super::*;
     use crate::interfaces::OUR_TAG;
     use crate::interfaces::tests::{address, apply, link, up, virtual_address};
+    use crate::transport::Peer;
 
     /// An event about an IPv6 address of interface 2.
     fn ipv6(text: &str, flags: AddressHeaderFlags) -> RouteNetlinkMessage {
@@ -130,6 +208,44 @@ mod tests {
         assert!(apply(&mut interfaces, &ipv6("fe80::1", AddressHeaderFlags::Permanent)).usable);
         assert_eq!(primary(&interfaces), Ok(own));
         assert_eq!(interfaces.primary(&name, Family::V4, &[]), Ok([10, 0, 0, 1].into()));
+    }
+
+    #[test]
+    fn a_unicast_source_is_the_configured_one_on_whichever_interface_or_one_that_reaches_the_peers() {
+        let none = AddressHeaderFlags::empty();
+        let mut interfaces = Interfaces::default();
+        let name: Arc<str> = "eth0".into();
+        let unicast = |source: Option<&str>, peer: &str| Unicast {
+            source: source.map(|source| source.parse().unwrap()),
+            peers: vec![Peer { address: peer.parse().unwrap(), ttl: (255, 255) }],
+            ttl: 255,
+            check_source: true,
+        };
+        let with = |interfaces: &Interfaces, family, unicast| {
+            interfaces.unicast_source(&name, family, &unicast, &[virtual_address(51)])
+        };
+        apply(&mut interfaces, &link(2, "eth0", up()));
+        apply(&mut interfaces, &link(3, "lo", up()));
+        apply(&mut interfaces, &RouteNetlinkMessage::NewAddress(address(2, [10, 0, 0, 1], 24, 0)));
+        assert_eq!(with(&interfaces, Family::V4, unicast(None, "10.9.0.2")), Ok([10, 0, 0, 1].into()));
+        let elsewhere = || unicast(Some("10.7.0.1"), "10.9.0.2");
+        let missing = Err(Fault::NoSource([10, 7, 0, 1].into()));
+        assert_eq!(with(&interfaces, Family::V4, elsewhere()), missing);
+        apply(&mut interfaces, &RouteNetlinkMessage::NewAddress(address(3, [10, 7, 0, 1], 32, 0)));
+        assert_eq!(with(&interfaces, Family::V4, elsewhere()), Ok([10, 7, 0, 1].into()));
+
+        apply(&mut interfaces, &ipv6("fe80::1", none));
+        let far = || unicast(None, "2001:db8:9::2");
+        let missing = Err(Fault::NoGlobalAddress(Arc::clone(&name)));
+        assert_eq!(with(&interfaces, Family::V6, far()), missing);
+        apply(&mut interfaces, &ipv6("2001:db8::1", AddressHeaderFlags::Tentative));
+        let global: IpAddr = "2001:db8::1".parse().unwrap();
+        let waiting = Err(Fault::Tentative(Arc::clone(&name), global));
+        assert_eq!(with(&interfaces, Family::V6, far()), waiting);
+        apply(&mut interfaces, &ipv6("2001:db8::1", none));
+        assert_eq!(with(&interfaces, Family::V6, far()), Ok(global));
+        let near = with(&interfaces, Family::V6, unicast(None, "fe80::2"));
+        assert_eq!(near, Ok("fe80::1".parse().unwrap()));
     }
 
     #[test]

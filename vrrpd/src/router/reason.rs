@@ -21,6 +21,10 @@ pub enum Fault {
     Tentative(Arc<str>, IpAddr),
     /// IPv6: another machine has the same link-local address.
     Duplicate(Arc<str>, IpAddr),
+    /// No interface has the address from which unicast peers are sent to.
+    NoSource(IpAddr),
+    /// IPv6 unicast: no address that peers beyond the link can answer.
+    NoGlobalAddress(Arc<str>),
     /// The interface is there, but its socket could not be opened.
     Socket(Arc<str>, String),
     /// A member of its sync group cannot take part: its name, and why.
@@ -48,6 +52,14 @@ impl fmt::Display for Fault {
                 "another machine has {address}, the link-local address of interface {name}: the kernel does not use it"
             ),
             Self::Group(member, why) => write!(f, "{member} of the same sync group cannot take part: {why}"),
+            Self::NoSource(address) => write!(
+                f,
+                "this machine does not have {address}, the source of its unicast advertisements (key 'source')"
+            ),
+            Self::NoGlobalAddress(name) => write!(
+                f,
+                "interface {name} has no global IPv6 address, and its unicast peers are beyond the link (key 'source')"
+            ),
             Self::Socket(name, error) => write!(f, "no VRRP socket on interface {name}: {error}"),
         }
     }
