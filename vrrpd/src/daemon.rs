@@ -4,6 +4,7 @@
 //! then addresses; then the log, the bus and, last, the watchdog. Nothing before the log waits for anybody.
 
 mod announcing;
+mod groups;
 mod handover;
 mod hearing;
 mod holding;
@@ -34,6 +35,7 @@ use daemon::signals::{Signal, Signals};
 use crate::addresses::{Addresses, Answer};
 use crate::bus::{BusService, Command};
 use crate::config::Configuration;
+use crate::group::Position;
 use crate::interfaces::{Changes, Interfaces};
 use crate::job::Meaning;
 use crate::monitor::{self, Monitor, Rest};
@@ -46,6 +48,7 @@ use crate::table::AddressTable;
 use crate::types::Family;
 use announcing::Announcing;
 use daemon::error::Error;
+use groups::Groups;
 use handover::{End, Succession};
 use index::{RouterId, Routers};
 use instance::Instance;
@@ -90,6 +93,7 @@ pub struct Daemon {
     table: AddressTable,
     announcing: Announcing,
     routers: Routers,
+    groups: Groups,
     /// Routers whose deadline has come; empty between turns.
     due: Vec<RouterId>,
     discarded: [u64; Discard::COUNT],
@@ -132,6 +136,7 @@ impl Daemon {
             table: AddressTable::default(),
             announcing: Announcing::default(),
             routers: Routers::default(),
+            groups: Groups::default(),
             due: Vec::new(),
             discarded: Default::default(),
             buffer: Buffer::default(),
@@ -232,6 +237,7 @@ impl Daemon {
 
     /// Addresses first: they are what clients wait for.
     fn end_turn(&mut self, now: Instant) {
+        self.move_together(now);
         self.settle(now);
         self.announce(now);
         if self.links.has_broken() {
@@ -278,9 +284,7 @@ impl Daemon {
         if self.links.has_errors() {
             self.look_again.get_or_insert(now + LOOK_AGAIN);
         }
-        for id in self.routers.ids() {
-            let Some(instance) = self.routers.get(id) else { continue };
-            let event = self.usable(instance).map_or_else(Event::Fault, |source| Event::Ready { source });
+        for (id, event) in self.verdicts() {
             self.ready_or_not(now, id, event);
         }
         self.announce_moved(now, &moved);
@@ -321,6 +325,7 @@ impl Daemon {
         let Some((name, instance)) = self.routers.get_mut(id) else { return };
         self.showing.counted(now);
         let before = Seen::before(&event, &instance.router);
+        let position = Position::of(&instance.router);
         for action in instance.router.on_event(now, event) {
             match action {
                 Action::SendAdvertisement(priority) => {
@@ -344,6 +349,11 @@ impl Daemon {
                 }
                 Action::Report(report) => self.journal.report(now, name, instance, &report),
             }
+        }
+        if let Some(group) = &instance.config.settings.sync_group
+            && Position::of(&instance.router) != position
+        {
+            self.groups.moved(group);
         }
         if before.differs(&instance.router) {
             instance.changed();

@@ -8,6 +8,7 @@ pub mod bus;
 pub mod config;
 pub mod counters;
 pub mod daemon;
+pub mod group;
 pub mod interfaces;
 pub mod job;
 pub mod lease;

@@ -126,6 +126,14 @@ impl Router {
         }
     }
 
+    /// Backup, and somebody else is Active by right, as far as we know.
+    pub fn follows(&self) -> bool {
+        match &self.state {
+            State::Backup(backup) => backup.follows,
+            State::Initialize(_) | State::Fault | State::Active(_) => false,
+        }
+    }
+
     /// When [`Event::Timer`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
@@ -197,6 +205,7 @@ impl Router {
         match self.state {
             State::Initialize(_) => {
                 self.source = source;
+                self.started = true;
                 self.become_active(now, Reason::Resumed(silence), actions);
             }
             State::Fault | State::Backup(_) | State::Active(_) => self.ready(now, source, actions),
@@ -247,7 +256,9 @@ impl Router {
         if self.is_active() {
             actions.push(Action::RemoveAddresses);
         }
-        self.enter(now, State::Backup(Backup::new(now, interval)), reason, actions);
+        let mut backup = Backup::new(now, interval);
+        backup.follows = true;
+        self.enter(now, State::Backup(backup), reason, actions);
     }
 
     fn enter(&mut self, now: Instant, state: State, reason: Reason, actions: &mut Actions) {

@@ -58,6 +58,7 @@ impl Daemon {
         for (name, config) in configuration.routers {
             self.routers.insert(&name, Instance::new(now, since, config));
         }
+        self.groups.rebuild(&self.routers);
         self.interfaces_changed(now);
         self.succession.rewrite(self.events.clock().boottime(now), &self.routers);
         self.showing.changed(now);

@@ -20,6 +20,8 @@ pub(super) struct Backup {
     lesser: Option<(IpAddr, Priority)>,
     /// Since when the Active router is one of a lower priority, or we are here: the preemption delay counts from then.
     pub(super) lesser_since: Option<Instant>,
+    /// Somebody else is Active by right, or was when we gave up. Not so at the start, before anybody was heard.
+    pub(super) follows: bool,
     /// It would be Active for this reason, and waits for the others of its sync group.
     pub(super) wants: Option<Reason>,
 }
@@ -38,7 +40,15 @@ enum Wait {
 impl Backup {
     pub(super) fn new(now: Instant, active_adver_interval: Centiseconds) -> Self {
         let wait = Wait::ActiveDown;
-        Self { active_adver_interval, restarted: now, wait, lesser: None, lesser_since: None, wants: None }
+        Self {
+            active_adver_interval,
+            restarted: now,
+            wait,
+            lesser: None,
+            lesser_since: None,
+            follows: false,
+            wants: None,
+        }
     }
 
     /// What was learned is kept.
@@ -138,6 +148,6 @@ impl Router {
             actions.push(Action::Report(Report::IntervalLearned { peer: heard.from, theirs: learned }));
         }
         let lesser_since = backup.lesser_since;
-        *backup = Backup { lesser_since, ..Backup::new(now, learned) };
+        *backup = Backup { lesser_since, follows: true, ..Backup::new(now, learned) };
     }
 }

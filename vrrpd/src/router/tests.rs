@@ -1,6 +1,8 @@
 //! The rows of RFC 9568 section 6.4: event, actions, no more actions.
 
 mod announcing;
+mod delays;
+mod group;
 mod life;
 mod resume;
 mod rows;
