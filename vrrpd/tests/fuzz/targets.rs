@@ -1,0 +1,110 @@
+//! One function for each decoder: any bytes in, no panic, and what was understood makes sense. Run by `cargo fuzz`
+//! (vrrpd/fuzz) for long, and by the test beside this file for a moment in every run of the tests.
+//!
+//! There is none for arp.rs and ndp.rs: they write frames and read none.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use daemon::diagnostic::Report;
+use daemon::testing::TempRoot;
+use netlink_packet_core::NetlinkPayload;
+use vrrpd::interfaces::{Changes, Interfaces};
+use vrrpd::packet::{self, Advertisement, Datagram};
+use vrrpd::types::{Centiseconds, Family};
+use vrrpd::{config, netlink};
+
+/// A packet as an IPv4 raw socket delivers it. Odd first byte: the checksum is made right, or hardly any gets far.
+pub(crate) fn ipv4(bytes: &[u8]) {
+    let Some((flags, packet)) = bytes.split_first() else { return };
+    let mut packet = packet.to_vec();
+    if flags & 1 == 1 {
+        let header = usize::from(packet.first().copied().unwrap_or_default() & 0x0f) * 4;
+        let claimed = packet.get(2..4).map_or(0, |bytes| usize::from(u16::from_be_bytes([bytes[0], bytes[1]])));
+        let end = claimed.clamp(header.min(packet.len()), packet.len());
+        repair(packet.get_mut(header..end).unwrap_or_default(), 0);
+    }
+    let Some(datagram) = Datagram::parse(&packet) else { return };
+    advertisement(&datagram);
+    advertisement(&Datagram { ttl: 255, destination: packet::group(Family::V4), ..datagram });
+    advertisement(&Datagram { payload: &packet, ttl: 255, destination: packet::group(Family::V4), ..datagram });
+}
+
+/// What an IPv6 raw socket delivers, and the header's fields beside it. Odd first byte: see [`ipv4`].
+pub(crate) fn ipv6(bytes: &[u8]) {
+    let Some((flags, payload)) = bytes.split_first() else { return };
+    let (source, destination) = (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x11), packet::GROUP_V6);
+    let mut payload = payload.to_vec();
+    if flags & 1 == 1 {
+        let length = u32::try_from(payload.len()).expect("a short payload");
+        let pseudo = sum(&source.octets()) + sum(&destination.octets()) + 112 + length;
+        repair(&mut payload, pseudo);
+    }
+    let ttl = if flags & 2 == 2 { 64 } else { 255 };
+    let datagram =
+        Datagram { source: IpAddr::V6(source), destination: IpAddr::V6(destination), ttl, payload: &payload };
+    advertisement(&datagram);
+}
+
+/// What was understood is written and understood again.
+fn advertisement(datagram: &Datagram<'_>) {
+    let _ = packet::peek_vrid(datagram.payload);
+    match packet::decode(datagram) {
+        Ok(understood) => written_and_read_again(datagram, &understood),
+        Err(why) => assert!(!why.to_string().is_empty()),
+    }
+}
+
+fn written_and_read_again(datagram: &Datagram<'_>, understood: &Advertisement) {
+    assert_eq!(datagram.ttl, 255);
+    assert!(!understood.addresses.is_empty() && understood.interval > Centiseconds(0));
+    assert!(understood.addresses.iter().all(|address| Family::of(*address) == datagram.family()));
+    let bytes = understood.encode(datagram.source);
+    let again = Datagram { payload: &bytes, ..*datagram };
+    assert_eq!(packet::decode(&again).as_ref(), Ok(understood));
+}
+
+/// A drop-in of a router.
+pub(crate) fn drop_in(bytes: &[u8]) {
+    thread_local!(static ROOT: TempRoot = TempRoot::new());
+    ROOT.with(|root| {
+        root.write("etc/trivet/vrrp.d/fuzz.toml", &String::from_utf8_lossy(bytes));
+        let mut report = Report::new();
+        let configuration = config::load(root.path(), None, &mut report);
+        let said = report.to_string();
+        assert_eq!(said.is_empty(), report.is_empty(), "what is reported is told");
+        if report.has_errors() {
+            return;
+        }
+        for router in configuration.routers.values() {
+            assert!(router.settings.addresses.len() <= 255 && router.settings.priority.0 > 0);
+            assert!((Centiseconds(1)..=Centiseconds(25_500)).contains(&router.settings.advert_interval));
+        }
+    });
+}
+
+/// A datagram of rtnetlink events.
+pub(crate) fn events(bytes: &[u8]) {
+    let mut interfaces = Interfaces::default();
+    for message in netlink::messages(bytes) {
+        if let NetlinkPayload::InnerMessage(message) = message.payload {
+            interfaces.apply(&message, &mut Changes::default());
+        }
+    }
+    let any = Ipv4Addr::UNSPECIFIED;
+    let _ = (interfaces.by_name("eth0"), interfaces.tagged().filter(|tagged| tagged.address == any).count());
+}
+
+fn repair(message: &mut [u8], pseudo: u32) {
+    let Some(checksum) = message.get_mut(6..8) else { return };
+    checksum.fill(0);
+    let mut total = pseudo + sum(message);
+    while total > 0xffff {
+        total = (total & 0xffff) + (total >> 16);
+    }
+    let right = !u16::try_from(total).expect("folded to 16 bits");
+    message[6..8].copy_from_slice(&right.to_be_bytes());
+}
+
+fn sum(bytes: &[u8]) -> u32 {
+    bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum()
+}
