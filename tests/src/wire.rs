@@ -13,6 +13,9 @@ use crate::capture::{self, Mac};
 use crate::clock::pace;
 use crate::host::Host;
 
+/// VRRP's over IPv4.
+const GROUP: [u8; 4] = [224, 0, 0, 18];
+
 /// A packet socket on one interface of a host.
 #[derive(Debug)]
 pub struct Wire {
@@ -70,17 +73,38 @@ pub struct Advert {
 }
 
 impl Advert {
-    /// The whole IPv4 packet.
+    /// The whole IPv4 packet. In version 3 the checksum is RFC 9568's, and there is no password.
     pub fn packet(&self) -> Vec<u8> {
+        self.packet_with(0)
+    }
+
+    /// With the checksum that keepalived and FRR send in version 3, which covers a pseudo-header.
+    pub fn packet_with_pseudo_header(&self) -> Vec<u8> {
+        let halves = |octets: [u8; 4]| {
+            u32::from(u16::from_be_bytes([octets[0], octets[1]]))
+                + u32::from(u16::from_be_bytes([octets[2], octets[3]]))
+        };
+        let length = u32::try_from(self.body().len()).expect("a short packet");
+        self.packet_with(halves(self.from.octets()) + halves(GROUP) + 112 + length)
+    }
+
+    fn packet_with(&self, pseudo_header: u32) -> Vec<u8> {
+        let mut body = self.body();
+        let sum = checksum(pseudo_header, &body).wrapping_add(self.checksum_error);
+        body[6..8].copy_from_slice(&sum.to_be_bytes());
+        ip(self.from, self.ttl, &body)
+    }
+
+    fn body(&self) -> Vec<u8> {
         let count = u8::try_from(self.addresses.len()).expect("few addresses");
         let mut body =
             vec![self.version << 4 | self.kind, self.vrid, self.priority, count, self.authentication];
         body.extend([self.interval, 0, 0]);
         body.extend(self.addresses.iter().flat_map(Ipv4Addr::octets));
-        body.extend(self.password);
-        let sum = checksum(&body).wrapping_add(self.checksum_error);
-        body[6..8].copy_from_slice(&sum.to_be_bytes());
-        ip(self.from, self.ttl, &body)
+        if self.version != 3 {
+            body.extend(self.password);
+        }
+        body
     }
 }
 
@@ -90,17 +114,17 @@ pub fn ip(from: Ipv4Addr, ttl: u8, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x45, 0xc0, 0, 0, 0, 0, 0, 0, ttl, 112, 0, 0];
     packet[2..4].copy_from_slice(&length.to_be_bytes());
     packet.extend(from.octets());
-    packet.extend([224, 0, 0, 18]);
-    let sum = checksum(&packet);
+    packet.extend(GROUP);
+    let sum = checksum(0, &packet);
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
     packet.extend(payload);
     packet
 }
 
-/// RFC 1071.
-fn checksum(bytes: &[u8]) -> u16 {
+/// RFC 1071, on top of a sum.
+fn checksum(start: u32, bytes: &[u8]) -> u16 {
     let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0)));
-    let mut sum: u32 = words.sum();
+    let mut sum: u32 = start + words.sum::<u32>();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

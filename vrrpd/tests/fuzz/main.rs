@@ -1,6 +1,8 @@
 //! Every decoder against inputs made from captured ones, on the stable toolchain: the same in each run, for a moment; or
 //! for TRIVET_FUZZ_SECONDS each, with other inputs each time (the seed is printed).
 
+#![allow(clippy::unwrap_used, reason = "tests: what cannot be had is a failure")]
+
 #[path = "../pcap/mod.rs"]
 mod pcap;
 mod targets;
@@ -78,7 +80,7 @@ fn fuzz(name: &str, seeds: &[Vec<u8>], words: &[&str], inputs: u64, target: impl
     let until = seconds.map(Duration::from_secs);
     seeds.iter().for_each(|seed| target(seed));
     let mut done = 0_u64;
-    while until.map_or(done < inputs, |until| done % 256 != 0 || began.elapsed() < until) {
+    while until.map_or(done < inputs, |until| !done.is_multiple_of(256) || began.elapsed() < until) {
         let input = mutated(&mut random, seeds, words);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| target(&input)));
         assert!(result.is_ok(), "{name}, seed {seed}, input {done}: {:?}", String::from_utf8_lossy(&input));
@@ -110,9 +112,34 @@ fn no_drop_in_is_misread() {
     let paths = std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path());
     let seeds: Vec<Vec<u8>> = paths.map(|path| std::fs::read(path).unwrap()).collect();
     let words = [
-        "[unicast]\n", "[garp]\n", "[authentication]\n", "[[x]]\n", "track = [{ ", "}]", "= ", "\"", "\"\"\"", "0",
-        "-1", "256", "1e400", "nan", "true", "vmac = true\n", "version = 2\n", "priority = 255\n", "\"10ms\"",
-        "\"1y\"", "\"fe80::1/64\"", "\"0.0.0.0/0\"", "\"::/128\"", "{ address = ", "\u{feff}", "\\u0000", "😀", "\r\n",
+        "[unicast]\n",
+        "[garp]\n",
+        "[authentication]\n",
+        "[[x]]\n",
+        "track = [{ ",
+        "}]",
+        "= ",
+        "\"",
+        "\"\"\"",
+        "0",
+        "-1",
+        "256",
+        "1e400",
+        "nan",
+        "true",
+        "vmac = true\n",
+        "version = 2\n",
+        "priority = 255\n",
+        "\"10ms\"",
+        "\"1y\"",
+        "\"fe80::1/64\"",
+        "\"0.0.0.0/0\"",
+        "\"::/128\"",
+        "{ address = ",
+        "\u{feff}",
+        "\\u0000",
+        "😀",
+        "\r\n",
     ];
     fuzz("drop-ins", &seeds, &words, FILES, targets::drop_in);
 }
@@ -137,13 +164,15 @@ fn events() -> Vec<Vec<u8>> {
         [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &[0; 10], &body].concat()
     };
     let header = [&[0, 0, 1, 0][..], &2_u32.to_ne_bytes(), &0x1_0043_u32.to_ne_bytes(), &[0; 4]].concat();
-    let link = |kind| message(kind, &[header.clone(), attribute(3, b"eth0\0"), attribute(1, &[2, 0, 0, 0, 0, 1])]);
+    let link =
+        |kind| message(kind, &[header.clone(), attribute(3, b"eth0\0"), attribute(1, &[2, 0, 0, 0, 0, 1])]);
     let address = |kind: u16, family: u8, bytes: &[u8]| {
         let header = [&[family, 24, 0x80, 0][..], &2_u32.to_ne_bytes()].concat();
         message(kind, &[header, attribute(1, bytes), attribute(2, bytes), attribute(11, &[112])])
     };
     let (v4, v6) = ([10, 0, 0, 1], [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     let each = [link(16), link(17), address(20, 2, &v4), address(20, 10, &v6), address(21, 2, &v4)];
-    let together = [link(16), address(20, 2, &v4), address(20, 10, &v6), address(21, 10, &v6), link(17)].concat();
+    let together =
+        [link(16), address(20, 2, &v4), address(20, 10, &v6), address(21, 10, &v6), link(17)].concat();
     each.into_iter().chain([together]).collect()
 }

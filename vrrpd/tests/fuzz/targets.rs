@@ -9,7 +9,7 @@ use daemon::diagnostic::Report;
 use daemon::testing::TempRoot;
 use netlink_packet_core::NetlinkPayload;
 use vrrpd::interfaces::{Changes, Interfaces};
-use vrrpd::packet::{self, Advertisement, Datagram};
+use vrrpd::packet::{self, Advertisement, Datagram, Path};
 use vrrpd::types::{Centiseconds, Family};
 use vrrpd::{config, netlink};
 
@@ -19,14 +19,16 @@ pub(crate) fn ipv4(bytes: &[u8]) {
     let mut packet = packet.to_vec();
     if flags & 1 == 1 {
         let header = usize::from(packet.first().copied().unwrap_or_default() & 0x0f) * 4;
-        let claimed = packet.get(2..4).map_or(0, |bytes| usize::from(u16::from_be_bytes([bytes[0], bytes[1]])));
+        let claimed =
+            packet.get(2..4).map_or(0, |bytes| usize::from(u16::from_be_bytes([bytes[0], bytes[1]])));
         let end = claimed.clamp(header.min(packet.len()), packet.len());
         repair(packet.get_mut(header..end).unwrap_or_default(), 0);
     }
     let Some(datagram) = Datagram::parse(&packet) else { return };
-    advertisement(&datagram);
-    advertisement(&Datagram { ttl: 255, destination: packet::group(Family::V4), ..datagram });
-    advertisement(&Datagram { payload: &packet, ttl: 255, destination: packet::group(Family::V4), ..datagram });
+    advertisement(&datagram, &Path::multicast(Family::V4));
+    advertisement(&datagram, &Path { destination: datagram.destination, ttl: (0, 255) });
+    let raw = Datagram { payload: &packet, ..datagram };
+    advertisement(&raw, &Path { destination: datagram.destination, ttl: (0, 255) });
 }
 
 /// What an IPv6 raw socket delivers, and the header's fields beside it. Odd first byte: see [`ipv4`].
@@ -42,25 +44,26 @@ pub(crate) fn ipv6(bytes: &[u8]) {
     let ttl = if flags & 2 == 2 { 64 } else { 255 };
     let datagram =
         Datagram { source: IpAddr::V6(source), destination: IpAddr::V6(destination), ttl, payload: &payload };
-    advertisement(&datagram);
+    advertisement(&datagram, &Path::multicast(Family::V6));
+    advertisement(&datagram, &Path { ttl: (60, 64), ..Path::multicast(Family::V6) });
 }
 
 /// What was understood is written and understood again.
-fn advertisement(datagram: &Datagram<'_>) {
+fn advertisement(datagram: &Datagram<'_>, path: &Path) {
     let _ = packet::peek_vrid(datagram.payload);
-    match packet::decode(datagram) {
-        Ok(understood) => written_and_read_again(datagram, &understood),
+    match packet::decode(datagram, path) {
+        Ok(understood) => written_and_read_again(datagram, path, &understood),
         Err(why) => assert!(!why.to_string().is_empty()),
     }
 }
 
-fn written_and_read_again(datagram: &Datagram<'_>, understood: &Advertisement) {
-    assert_eq!(datagram.ttl, 255);
+fn written_and_read_again(datagram: &Datagram<'_>, path: &Path, understood: &Advertisement) {
+    assert!((path.ttl.0..=path.ttl.1).contains(&datagram.ttl) && datagram.destination == path.destination);
     assert!(!understood.addresses.is_empty() && understood.interval > Centiseconds(0));
     assert!(understood.addresses.iter().all(|address| Family::of(*address) == datagram.family()));
-    let bytes = understood.encode(datagram.source);
+    let bytes = understood.encode(datagram.source, datagram.destination);
     let again = Datagram { payload: &bytes, ..*datagram };
-    assert_eq!(packet::decode(&again).as_ref(), Ok(understood));
+    assert_eq!(packet::decode(&again, path).as_ref(), Ok(understood));
 }
 
 /// A drop-in of a router.
