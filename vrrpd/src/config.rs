@@ -6,6 +6,7 @@ pub mod protocol;
 mod track;
 mod unicast;
 mod virtual_address;
+mod vmac;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -27,6 +28,7 @@ use crate::track::Tracker;
 use crate::track::units::target_name;
 use crate::transport::Transport;
 use crate::types::{Centiseconds, Family, Priority, Version, VirtualAddress, VirtualRouterId};
+use crate::vmac::Vmac;
 use track::References;
 
 /// Version 2 counts whole seconds in eight bits, version 3 centiseconds in twelve.
@@ -73,12 +75,14 @@ const OTHER_KEYS: &[(&str, &str)] = &[
     ),
     ("unicast_peer", "keepalived's unicast_peer is [unicast] with peers = [\"10.0.0.2\"] here"),
     ("unicast_src_ip", "keepalived's unicast_src_ip is [unicast] with source = \"10.0.0.1\" here"),
-    ("use_vmac", "virtual MAC addresses are not available yet"),
     ("notify", NOTIFY),
     ("notify_master", NOTIFY),
     ("notify_backup", NOTIFY),
     ("notify_fault", NOTIFY),
     ("notify_stop", NOTIFY),
+    ("use_vmac", "keepalived's use_vmac is vmac = true here"),
+    ("vmac_xmit_base", "it is vmac = { advertise_from_parent = true } here"),
+    ("no_accept", "keepalived's no_accept is accept = false here"),
 ];
 
 const NOTIFY: &str =
@@ -99,6 +103,17 @@ pub struct RouterConfig {
     pub checksum: Checksum,
     /// What its priority, or its taking part, depends on besides its own interfaces.
     pub track: Vec<Tracker>,
+    pub vmac: Option<Vmac>,
+    /// Accept_Mode (RFC 9568, 6.1).
+    pub accept: bool,
+}
+
+impl RouterConfig {
+    /// The interface through which frames about an address leave: not the virtual MAC interface, but the one below it.
+    pub fn wire<'a>(&'a self, interface: &'a Arc<str>) -> &'a Arc<str> {
+        let is_vmac = self.vmac.as_ref().is_some_and(|vmac| vmac.name == *interface);
+        if is_vmac { &self.interface } else { interface }
+    }
 }
 
 /// `vrrpd.toml`: optional, as is each key.
@@ -120,6 +135,7 @@ struct Places {
     vrids: BTreeMap<(Arc<str>, Family, VirtualRouterId), Location>,
     addresses: BTreeMap<std::net::IpAddr, Location>,
     groups: protocol::Groups,
+    vmacs: BTreeMap<Arc<str>, Location>,
 }
 
 /// Read everything below `root`. What is returned is only to be used if the report has no errors.
@@ -185,10 +201,6 @@ impl RouterReader<'_, '_> {
             .and_then(|addresses| addresses.first())
             .map(|address| Family::of(address.address));
         let vrid = self.vrid(interface.as_ref(), family);
-        let garp = self.garp();
-        let authentication = authentication::read(self.reader, self.root, version, self.present.is_some());
-        let checksum = protocol::checksum(self.reader, version, family);
-        let track = self.track(priority, interface.as_ref(), addresses.as_deref().unwrap_or_default());
         let context = unicast::Context {
             family,
             addresses: addresses.as_deref().unwrap_or_default(),
@@ -196,6 +208,14 @@ impl RouterReader<'_, '_> {
             present: self.present,
         };
         let transport = unicast::read(self.reader, &context);
+        let parent = interface.as_ref().map(|interface| &interface.value);
+        let vmac = self.vmac(parent, family, vrid, &transport);
+        let addresses = vmac::place(addresses, parent, vmac.as_ref());
+        let accept = vmac::read_accept(self.reader, parent.map(|name| &**name), priority);
+        let garp = self.garp();
+        let authentication = authentication::read(self.reader, self.root, version, self.present.is_some());
+        let checksum = protocol::checksum(self.reader, version, family);
+        let track = self.track(priority, interface.as_ref(), addresses.as_deref().unwrap_or_default());
         let settings = Settings {
             version: version.unwrap_or(Version::V3),
             priority,
@@ -219,6 +239,8 @@ impl RouterReader<'_, '_> {
             authentication,
             checksum,
             track,
+            vmac,
+            accept,
         })
     }
 
@@ -260,6 +282,18 @@ impl RouterReader<'_, '_> {
         }
         self.places.vrids.insert(key, number.at);
         Some(vrid)
+    }
+
+    fn vmac(
+        &mut self,
+        interface: Option<&Arc<str>>,
+        family: Option<Family>,
+        vrid: Option<VirtualRouterId>,
+        transport: &Transport,
+    ) -> Option<Vmac> {
+        let unicast = !transport.uses_group();
+        let of = || Some(vmac::Of { interface: interface?, family: family?, vrid: vrid?, unicast });
+        vmac::read(self.reader, of(), &mut self.places.vmacs, self.present)
     }
 
     fn version(&mut self) -> Option<Version> {

@@ -5,6 +5,7 @@
 
 mod announcing;
 mod groups;
+mod guard;
 mod handover;
 mod hearing;
 mod holding;
@@ -19,6 +20,7 @@ mod sending;
 mod showing;
 mod stop;
 mod timers;
+mod vmacs;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -49,6 +51,7 @@ use crate::types::Family;
 use announcing::Announcing;
 use daemon::error::Error;
 use groups::Groups;
+use guard::Guard;
 use handover::{End, Succession};
 use index::{RouterId, Routers};
 use instance::Instance;
@@ -56,6 +59,7 @@ use journal::Journal;
 use links::{Links, Use};
 use sending::send;
 use showing::{Seen, Showing};
+use vmacs::Vmacs;
 
 /// Commands that may wait for the loop.
 const COMMANDS: usize = 64;
@@ -72,6 +76,12 @@ enum Wake {
     Vrrp(u32, Family),
     Monitor,
     Addresses,
+    /// The thread that makes virtual MAC interfaces has answered.
+    Links,
+    /// The thread that runs nft has answered.
+    Nft,
+    /// Somebody changes nftables.
+    Rules,
     Commands,
     Signals,
     /// systemd says what it sent SIGTERM for.
@@ -91,6 +101,8 @@ pub struct Daemon {
     links: Links,
     addresses: Addresses,
     table: AddressTable,
+    vmacs: Vmacs,
+    guard: Guard,
     announcing: Announcing,
     routers: Routers,
     groups: Groups,
@@ -121,6 +133,8 @@ impl Daemon {
         let succession = Succession::begin(&root, events.clock().boottime(events.clock().now()));
         let interfaces = monitor::dump().map_err(Error::when("list network interfaces"))?;
         let addresses = Addresses::start().map_err(Error::when("start the thread for addresses"))?;
+        let vmacs = Vmacs::start().map_err(Error::when("start the thread for virtual MAC interfaces"))?;
+        let guard = Guard::start().map_err(Error::when("start the thread for nftables"))?;
         let publisher = bus::start(BusService::new(sender), Snapshot::default())
             .map_err(Error::when("start the bus thread"))?;
         let mut daemon = Self {
@@ -134,6 +148,8 @@ impl Daemon {
             links: Links::default(),
             addresses,
             table: AddressTable::default(),
+            vmacs,
+            guard,
             announcing: Announcing::default(),
             routers: Routers::default(),
             groups: Groups::default(),
@@ -157,7 +173,9 @@ impl Daemon {
         events.register_forever(&self.signals, Interest::Read, Wake::Signals)?;
         events.register_forever(&self.commands, Interest::Read, Wake::Commands)?;
         events.register_forever(&self.monitor, Interest::Read, Wake::Monitor)?;
-        events.register_forever(&self.addresses.answers, Interest::Read, Wake::Addresses)
+        events.register_forever(&self.addresses.answers, Interest::Read, Wake::Addresses)?;
+        events.register_forever(&self.vmacs.worker.answers, Interest::Read, Wake::Links)?;
+        events.register_forever(&self.guard.worker.answers, Interest::Read, Wake::Nft)
     }
 
     /// Run until a signal says stop.
@@ -182,6 +200,9 @@ impl Daemon {
                         self.read_monitor(now);
                     }
                     Wake::Addresses => self.read_answers(now),
+                    Wake::Links => self.read_link_answers(now),
+                    Wake::Nft => self.read_rule_answers(now),
+                    Wake::Rules => self.read_rule_events(),
                     Wake::Commands => self.obey(now),
                     Wake::Signals => {
                         while let Some(signal) = self.signals.next() {
@@ -210,6 +231,8 @@ impl Daemon {
             self.routers.deadline(),
             self.announcing.deadline(),
             self.table.deadline(),
+            self.vmacs.table.deadline(),
+            self.guard.keeper.deadline(),
             self.look_again,
             self.showing.deadline(),
             self.notify.deadline(),
@@ -259,6 +282,7 @@ impl Daemon {
         });
         if !changes.is_empty() {
             self.table.interfaces_changed();
+            self.vmacs.table.interfaces_changed();
         }
         if changes.usable {
             self.interfaces_changed(now);
@@ -276,15 +300,23 @@ impl Daemon {
                 .entry(Arc::clone(&config.interface))
                 .or_default()
                 .advertisements(config.family, config.transport.uses_group());
-            for address in &config.settings.addresses {
-                needed.entry(Arc::clone(&address.interface)).or_default().announcements();
+            let wires = config.settings.addresses.iter().map(|address| config.wire(&address.interface));
+            // With a virtual MAC address, advertisements are whole frames as well.
+            for wire in wires.chain(config.vmac.iter().map(|_| &config.interface)) {
+                needed.entry(Arc::clone(wire)).or_default().announcements();
             }
         }
         let moved = self.links.update(&mut self.events, &self.interfaces, &needed);
+        self.links.virtual_macs(self.routers.values().map(|instance| &*instance.config));
+        self.want_links();
+        self.renew_rules();
         if self.links.has_errors() {
             self.look_again.get_or_insert(now + LOOK_AGAIN);
         }
         for (id, event) in self.verdicts() {
+            if matches!(event, Event::Ready { .. }) && self.waits(id) {
+                continue;
+            }
             self.ready_or_not(now, id, event);
         }
         self.announce_moved(now, &moved);
@@ -296,14 +328,14 @@ impl Daemon {
         let config = &instance.config;
         let addresses = &config.settings.addresses;
         let source = self.interfaces.source(config)?;
-        for name in
-            std::iter::once(&config.interface).chain(addresses.iter().map(|address| &address.interface))
-        {
+        let wires = addresses.iter().map(|address| config.wire(&address.interface));
+        for name in std::iter::once(&config.interface).chain(wires) {
             self.interfaces.usable(name)?;
             if let Some(error) = self.links.error(name) {
                 return Err(Fault::Socket(Arc::clone(name), error.clone()));
             }
         }
+        self.is_guarded(instance)?;
         Ok(source)
     }
 
@@ -332,11 +364,15 @@ impl Daemon {
                     send(now, name, instance, &mut self.links, &mut self.journal, priority);
                 }
                 Action::InstallAddresses => {
+                    self.vmacs.roles_changed = true;
                     for address in &instance.config.settings.addresses {
-                        self.table.want(address.clone());
+                        if !self.guard.keeper.holds(address.address) {
+                            self.table.want(address.clone());
+                        }
                     }
                 }
                 Action::RemoveAddresses => {
+                    self.vmacs.roles_changed = true;
                     for address in &instance.config.settings.addresses {
                         self.table.unwant(address);
                     }

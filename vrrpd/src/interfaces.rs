@@ -20,6 +20,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use crate::arp::MacAddress;
 use crate::router::reason::Fault;
 use crate::types::VirtualAddress;
+use crate::vmac::traits::{Settings, Traits};
 
 /// IFA_PROTO of the addresses that we add (linux/if_addr.h, since 5.18): the number of the VRRP protocol.
 pub const OUR_TAG: u8 = 112;
@@ -36,6 +37,7 @@ pub struct Interface {
     pub flags: LinkFlags,
     /// Ethernet only.
     pub mac: Option<MacAddress>,
+    pub traits: Traits,
     addresses: BTreeMap<Cidr, Assigned>,
     /// Those without our tag, in the kernel's order.
     own: Vec<Cidr>,
@@ -153,18 +155,20 @@ impl Interfaces {
             let LinkAttribute::Address(bytes) = attribute else { return None };
             MacAddress::try_from(bytes.as_slice()).ok()
         });
-        let (index, flags) = (link.header.index, link.header.flags);
+        let (index, flags, traits) = (link.header.index, link.header.flags, Traits::read(link));
         let Some(known) = self.by_index.get_mut(&index) else {
             changes.link(&name);
             self.names.insert(Arc::clone(&name), index);
             let (addresses, own) = (BTreeMap::new(), Vec::new());
-            self.by_index
-                .insert(index, Interface { index, name, birth: next_birth(), flags, mac, addresses, own });
+            self.by_index.insert(
+                index,
+                Interface { index, name, birth: next_birth(), flags, mac, traits, addresses, own },
+            );
             return;
         };
         // Some events leave out what did not change.
         let mac = mac.or(known.mac);
-        if (&known.name, known.flags, known.mac) == (&name, flags, mac) {
+        if (&known.name, known.flags, known.mac, known.traits) == (&name, flags, mac, traits) {
             return;
         }
         changes.link(&known.name);
@@ -173,7 +177,7 @@ impl Interfaces {
             self.names.remove(&known.name);
             self.names.insert(Arc::clone(&name), index);
         }
-        (known.name, known.flags, known.mac) = (name, flags, mac);
+        (known.name, known.flags, known.mac, known.traits) = (name, flags, mac, traits);
     }
 
     fn del_link(&mut self, link: &LinkMessage, changes: &mut Changes) {
@@ -209,6 +213,17 @@ impl Interfaces {
         changes.address(interface, cidr);
         changes.usable |= known.tag != OUR_TAG;
         changes.routes_doubtful |= known.address.is_ipv4();
+    }
+
+    /// The kernel has set these, which it does not tell of a link that is down.
+    pub fn configured(&mut self, index: u32, settings: Settings) {
+        if let Some(link) = self.by_index.get_mut(&index) {
+            link.traits.settings = settings;
+        }
+    }
+
+    pub fn links(&self) -> impl Iterator<Item = &Interface> {
+        self.by_index.values()
     }
 
     pub fn by_name(&self, name: &str) -> Option<&Interface> {

@@ -2,6 +2,7 @@
 //!
 //! A library only so that tests and fuzzers can link it.
 
+pub mod accept;
 pub mod addresses;
 pub mod arp;
 pub mod bus;
@@ -31,3 +32,4 @@ mod testing;
 pub mod track;
 pub mod transport;
 pub mod types;
+pub mod vmac;

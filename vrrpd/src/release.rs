@@ -6,11 +6,14 @@ use std::path::Path;
 use daemon::event_loop::Clock;
 use daemon::units::format_duration;
 
+use crate::accept::{TABLE, nft};
 use crate::lease::{self, Fate};
 use crate::past::{Ending, Past, boot_id};
+use crate::vmac::worker;
 
 /// Remove every address with our tag but those that the next vrrpd is to find; these stay no longer than nobody else
-/// can have taken over. Returns what was done, a line for each address. Blocks for milliseconds.
+/// can have taken over. The virtual
+/// MAC interfaces and nftables tables of those that go, go as well. Returns what was done, a line for each. Blocks for milliseconds.
 ///
 /// # Errors
 /// If the kernel refuses to list, to remove or to change one; what could be done has been done.
@@ -23,8 +26,15 @@ pub fn release(root: &Path, ending: &Ending) -> io::Result<Vec<String>> {
     let now = clock.boottime(clock.now());
     let kept =
         past.filter(|past| ending.keeps(past)).map(|past| past.leases(&boot_id(), now)).unwrap_or_default();
-    let done = lease::settle(|address| kept.get(address).copied().unwrap_or(Fate::Remove))?;
-    Ok(done
+    let done = lease::settle(|address| kept.get(address).copied().unwrap_or(Fate::Remove));
+    // What the addresses that stay live on and by stays with them.
+    let stays = |name: &str| kept.keys().any(|address| *address.interface == *name);
+    let links = worker::release_all(stays);
+    let tables = if kept.is_empty() { nft::release_all() } else { Ok(Vec::new()) };
+    let links = links?.into_iter().map(|name| format!("removed interface {name} {ending}"));
+    let tables =
+        tables?.into_iter().map(|family| format!("removed nftables table {family} {TABLE} {ending}"));
+    Ok(done?
         .into_iter()
         .map(|(address, fate)| match fate {
             Fate::Remove | Fate::Stay => format!("removed {address} {ending}"),
@@ -35,5 +45,7 @@ pub fn release(root: &Path, ending: &Ending) -> io::Result<Vec<String>> {
                 )
             }
         })
+        .chain(links)
+        .chain(tables)
         .collect())
 }

@@ -8,6 +8,8 @@ use std::collections::btree_map::Entry as MapEntry;
 use std::io;
 use std::time::{Duration, Instant};
 
+use netlink_packet_route::link::LinkFlags;
+
 use crate::addresses::{Answer, Operation, Outcome, Request};
 use crate::interfaces::{Interfaces, OUR_TAG};
 use crate::types::VirtualAddress;
@@ -125,6 +127,8 @@ impl AddressTable {
             }
             if let Some(operation) = entry.next(now, address, interfaces, &mut notices)
                 && let Some(interface) = interfaces.by_name(&address.interface)
+                // A virtual MAC interface may be there and not up yet; IPv6 addresses would not survive its coming up.
+                && (operation == Operation::Remove || interface.flags.contains(LinkFlags::Up))
             {
                 entry.in_flight = true;
                 requests.push(Request { operation, address: address.clone(), index: interface.index });

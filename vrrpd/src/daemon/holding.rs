@@ -10,6 +10,12 @@ use crate::table::Notice;
 impl Daemon {
     /// Have the kernel's addresses as they should be, and tell the routers what came of it.
     pub(super) fn settle(&mut self, now: Instant) {
+        self.settle_rules(now);
+        // What a former run left may be for a router that goes on, and cannot be told so before its rules are there.
+        if self.guard.keeper.is_opening() {
+            return;
+        }
+        self.settle_links(now);
         while self.table.wants_plan(now) {
             let (requests, notices) = self.table.plan(now, &self.interfaces);
             if !requests.is_empty()

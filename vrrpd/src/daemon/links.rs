@@ -11,6 +11,7 @@ use nix::errno::Errno;
 
 use super::Wake;
 use crate::arp::{self, MacAddress};
+use crate::config::RouterConfig;
 use crate::interfaces::{Interface, Interfaces};
 use crate::ndp;
 use crate::socket::{Buffer, FrameSocket, Received, VrrpSocket};
@@ -52,6 +53,8 @@ pub(super) struct Links {
     errors: BTreeMap<Arc<str>, String>,
     /// Interfaces whose sockets broke, and are opened anew with the next update.
     broken: BTreeSet<Arc<str>>,
+    /// Virtual MAC interface -> the interface below it, and the virtual MAC address.
+    virtual_macs: BTreeMap<Arc<str>, (Arc<str>, MacAddress)>,
 }
 
 impl Links {
@@ -158,16 +161,37 @@ impl Links {
         sent.inspect_err(|error| self.check(interface, error))
     }
 
+    /// Which interfaces are virtual MAC interfaces: what is announced of their addresses leaves below them.
+    pub(super) fn virtual_macs<'a>(&mut self, routers: impl Iterator<Item = &'a RouterConfig>) {
+        let of = |config: &RouterConfig| {
+            let vmac = config.vmac.as_ref()?;
+            Some((Arc::clone(&vmac.name), (Arc::clone(&config.interface), vmac.mac)))
+        };
+        self.virtual_macs = routers.filter_map(of).collect();
+    }
+
+    /// Send a whole frame.
+    pub(super) fn send_frame(&mut self, interface: &Arc<str>, frame: &[u8]) -> io::Result<()> {
+        let link = self.links.get(interface).and_then(|link| link.frames.as_ref());
+        let Some(frames) = link else { return Err(io::ErrorKind::NotConnected.into()) };
+        let sent = frames.send(frame);
+        sent.inspect_err(|error| self.check(interface, error))
+    }
+
     /// Send a gratuitous ARP or an unsolicited neighbour advertisement. An interface that is no Ethernet has no use for
     /// it: that is no error.
     pub(super) fn announce(&mut self, interface: &Arc<str>, address: IpAddr) -> io::Result<()> {
-        let Some(link) = self.links.get(interface) else { return Err(io::ErrorKind::NotConnected.into()) };
-        let (Some(frames), Some(mac)) = (&link.frames, link.mac) else { return Ok(()) };
+        let (interface, virtual_mac) = match self.virtual_macs.get(interface) {
+            Some((parent, mac)) => (Arc::clone(parent), Some(*mac)),
+            None => (Arc::clone(interface), None),
+        };
+        let Some(link) = self.links.get(&interface) else { return Err(io::ErrorKind::NotConnected.into()) };
+        let (Some(frames), Some(mac)) = (&link.frames, virtual_mac.or(link.mac)) else { return Ok(()) };
         let sent = match address {
             IpAddr::V4(address) => frames.send(&arp::gratuitous(mac, address)),
             IpAddr::V6(address) => frames.send(&ndp::unsolicited(mac, address)),
         };
-        sent.inspect_err(|error| self.check(interface, error))
+        sent.inspect_err(|error| self.check(&interface, error))
     }
 
     /// An error that says that the socket's interface is not there any more: it needs another socket.

@@ -38,6 +38,7 @@ impl Daemon {
 
     /// Make the routers those of `configuration`. Also the start: then all are new.
     pub(super) fn apply(&mut self, now: Instant, mut configuration: Configuration) {
+        self.want_rules(configuration.routers.values());
         self.remove_others(now, &configuration);
         self.give_up_addresses(&configuration);
         let since = self.events.clock().realtime_usec(now);

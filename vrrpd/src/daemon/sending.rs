@@ -6,6 +6,7 @@ use super::instance::Instance;
 use super::journal::Journal;
 use super::links::Links;
 use crate::types::Priority;
+use crate::vmac::frame;
 
 /// Send a router's advertisement. One that reaches nobody is counted and told; the state machine goes on as if it had
 /// been sent, for the next one is due soon.
@@ -22,7 +23,13 @@ pub(super) fn send(
     let mut sent = false;
     for (destination, ttl) in config.transport.destinations(config.family) {
         let message = instance.advertisement(now, priority, source, destination);
-        match links.send(&config.interface, source, (destination, ttl), &message) {
+        let sent_now = match config.vmac.as_ref().filter(|vmac| !vmac.advertise_from_parent) {
+            Some(vmac) => {
+                links.send_frame(&config.interface, &frame::advertisement(vmac.mac, source, &message))
+            }
+            None => links.send(&config.interface, source, (destination, ttl), &message),
+        };
+        match sent_now {
             Ok(()) => sent = true,
             Err(error) => {
                 let what = format!("an advertisement to {destination}");

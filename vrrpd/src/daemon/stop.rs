@@ -21,22 +21,32 @@ impl Daemon {
         }
         // What happens to interfaces from now on starts nobody again.
         self.routers.clear();
+        self.want_links();
+        self.renew_rules();
         self.settle(now);
         let deadline = now + STOP;
         let mut ready = Vec::new();
         let mut now = now;
-        while !self.table.is_settled() && now < deadline {
-            let wake = self.table.deadline().map_or(deadline, |retry| retry.min(deadline));
+        while !self.is_settled() && now < deadline {
+            let retries = [self.table.deadline(), self.vmacs.table.deadline(), self.guard.keeper.deadline()];
+            let wake = retries.into_iter().flatten().fold(deadline, Instant::min);
             now = self.events.wait(Some(wake), &mut ready).map_err(Error::when("wait for events"))?;
             self.read_answers(now);
+            self.read_link_answers(now);
+            self.read_rule_answers(now);
             self.settle(now);
         }
-        if !self.table.is_settled() {
-            self.journal.push(Entry::error("the kernel did not take back all addresses in time".into()));
+        if !self.is_settled() {
+            self.journal.push(Entry::error("the kernel did not take back everything in time".into()));
         }
         self.journal.write();
         log::info!("stopped");
         log::logger().flush();
         Ok(())
+    }
+
+    /// Nothing of ours is left in the kernel.
+    fn is_settled(&self) -> bool {
+        self.table.is_settled() && self.vmacs.table.is_settled() && self.guard.keeper.is_settled()
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use daemon::units::format_duration;
 
 use crate::types::{Family, Priority};
+use crate::vmac::Trouble;
 
 /// Why a router cannot take part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,10 @@ pub enum Fault {
     NoGlobalAddress(Arc<str>),
     /// The interface is there, but its socket could not be opened.
     Socket(Arc<str>, String),
+    /// Its virtual MAC interface is not there.
+    Vmac(Arc<str>, Trouble),
+    /// The nftables rules that it needs are not in force.
+    Rules(String),
     /// A member of its sync group cannot take part: its name, and why.
     Group(Arc<str>, String),
 }
@@ -60,6 +65,8 @@ impl fmt::Display for Fault {
                 f,
                 "interface {name} has no global IPv6 address, and its unicast peers are beyond the link (key 'source')"
             ),
+            Self::Vmac(name, trouble) => write!(f, "the virtual MAC interface {name} {trouble}"),
+            Self::Rules(why) => write!(f, "its nftables rules are not in force: {why}"),
             Self::Socket(name, error) => write!(f, "no VRRP socket on interface {name}: {error}"),
         }
     }

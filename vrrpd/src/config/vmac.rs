@@ -1,0 +1,177 @@
+//! The keys `vmac` and `accept`: `vmac = true`, or `vmac = { name = "vrrp.51", advertise_from_parent = true }`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use daemon::diagnostic::Location;
+use daemon::document::{Kind, Table};
+use daemon::reader::{Located, Reader};
+
+use crate::arp::MacAddress;
+use crate::interfaces::Interfaces;
+use crate::types::{Family, Priority, VirtualAddress, VirtualRouterId};
+use crate::vmac::{Vmac, default_name, virtual_mac};
+
+const EXAMPLE: &str = "vmac = true, or vmac = { name = \"vrrp.51\" }";
+const OTHER_KEYS: &[(&str, &str)] = &[
+    ("use_vmac", "keepalived's use_vmac NAME is vmac = { name = \"NAME\" } here"),
+    ("vmac_xmit_base", "keepalived's vmac_xmit_base is advertise_from_parent = true here"),
+    ("mac", "write address = \"00:00:5e:00:01:33\""),
+];
+
+/// The router that has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Of<'a> {
+    pub(super) interface: &'a str,
+    pub(super) family: Family,
+    pub(super) vrid: VirtualRouterId,
+    /// It has peers of its own instead of the multicast group.
+    pub(super) unicast: bool,
+}
+
+/// `names` has every macvlan of all files so far.
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    of: Option<Of<'_>>,
+    names: &mut BTreeMap<Arc<str>, Location>,
+    present: Option<&Interfaces>,
+) -> Option<Vmac> {
+    let value = reader.value("vmac")?;
+    let report = reader.report();
+    let wanted = match &value.kind {
+        Kind::Boolean(false) => return None,
+        Kind::Boolean(true) => Wanted::default(),
+        Kind::Table(table) => Wanted::read(table, reader),
+        Kind::String(_) | Kind::Integer(_) | Kind::Float(_) | Kind::Datetime(_) | Kind::Array(_) => {
+            let message = format!("'vmac' must be true, false or a table, not {}", value.kind.describe());
+            report.error(&value.at, message).hint(EXAMPLE);
+            return None;
+        }
+    };
+    let of = of?;
+    let name = wanted
+        .name
+        .unwrap_or_else(|| Located { value: default_name(of.family, of.vrid), at: value.at.clone() });
+    check_name(&name, of, names, present, reader);
+    names.insert(Arc::clone(&name.value), name.at);
+    if of.unicast
+        && let Some(given) = wanted.advertise_from_parent.as_ref().filter(|given| !given.value)
+    {
+        let message = "unicast advertisements always leave with the interface's own MAC address";
+        reader.report().error(&given.at, message).hint("leave 'advertise_from_parent' out");
+    }
+    let advertise_from_parent = of.unicast || wanted.advertise_from_parent.is_some_and(|given| given.value);
+    let mac = wanted.mac.unwrap_or_else(|| virtual_mac(of.family, of.vrid));
+    Some(Vmac { name: name.value, mac, advertise_from_parent })
+}
+
+/// A name clash would make two routers fight for one link.
+fn check_name(
+    name: &Located<Arc<str>>,
+    of: Of<'_>,
+    names: &BTreeMap<Arc<str>, Location>,
+    present: Option<&Interfaces>,
+    reader: &mut Reader<'_>,
+) {
+    let report = reader.report();
+    let hint = "choose another: vmac = { name = \"vrrp.lan\" }";
+    if let Some(first) = names.get(&name.value) {
+        let message = format!("the virtual MAC interface {} is used twice", name.value);
+        report.error(&name.at, message).hint(format!("the other is at {first}; {hint}"));
+    } else if *name.value == *of.interface {
+        let message =
+            format!("{} is the router's own interface, not a name for its virtual MAC interface", name.value);
+        report.error(&name.at, message).hint(hint);
+    } else if present.and_then(|present| present.by_name(&name.value)).is_some_and(|link| !link.traits.ours) {
+        let message =
+            format!("interface {} exists, and was not made by vrrpd: it will not be touched", name.value);
+        report
+            .warning(&name.at, message)
+            .hint(format!("the router stays in the state Fault until it is gone; or {hint}"));
+    }
+}
+
+/// The table.
+#[derive(Default)]
+struct Wanted {
+    name: Option<Located<Arc<str>>>,
+    mac: Option<MacAddress>,
+    advertise_from_parent: Option<Located<bool>>,
+}
+
+impl Wanted {
+    fn read(table: &Table, reader: &mut Reader<'_>) -> Self {
+        let mut reader = Reader::new(table, reader.report());
+        let name = reader.parse("name", link_name);
+        let mac = reader.parse("address", mac_address).map(|mac| mac.value);
+        let advertise_from_parent = reader.boolean("advertise_from_parent");
+        reader.finish(OTHER_KEYS);
+        Self { name, mac, advertise_from_parent }
+    }
+}
+
+/// Plain enough for nft as well, where `*` and `"` mean something. The end of the sentence "'name' is …" otherwise.
+fn link_name(name: &str) -> Result<Arc<str>, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.len() > 15 {
+        return Err(format!("longer than the 15 bytes that the kernel allows: \"{name}\""));
+    }
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        return Err(format!(
+            "not a name for a network interface (letters, digits, '.', '_', '-'): \"{name}\""
+        ));
+    }
+    Ok(Arc::from(name))
+}
+
+/// The end of the sentence "'address' is …" otherwise.
+fn mac_address(text: &str) -> Result<MacAddress, String> {
+    let wrong = || format!("not a MAC address such as \"00:00:5e:00:01:33\": \"{text}\"");
+    let bytes: Vec<u8> = text
+        .split([':', '-'])
+        .map(|part| u8::from_str_radix(part, 16).ok().filter(|_| part.len() == 2 && !part.starts_with('+')))
+        .collect::<Option<_>>()
+        .ok_or_else(wrong)?;
+    let mac = MacAddress::try_from(bytes).map_err(|_| wrong())?;
+    if mac[0] & 1 == 1 || mac == [0; 6] {
+        return Err(format!("not the MAC address of one station: \"{text}\""));
+    }
+    Ok(mac)
+}
+
+/// The key `accept`; true without it, as in keepalived (RFC 9568's Accept_Mode is false by default, and whoever pings a
+/// virtual address wonders).
+pub(super) fn read_accept(reader: &mut Reader<'_>, interface: Option<&str>, priority: Priority) -> bool {
+    let Some(accept) = reader.boolean("accept") else { return true };
+    if accept.value {
+        return true;
+    }
+    if priority == Priority::OWNER {
+        let message = "a router of priority 255 owns its addresses and accepts what is sent to them";
+        reader.report().warning(&accept.at, message).hint("'accept' changes nothing here");
+        return true;
+    }
+    if interface.is_some_and(|name| link_name(name).is_err()) {
+        let message =
+            "accept = false needs an interface whose name nft can read (letters, digits, '.', '_', '-')";
+        reader.report().error(&accept.at, message);
+    }
+    false
+}
+
+/// The addresses of the router's interface are on its virtual MAC interface, if it has one; those of others stay.
+pub(super) fn place(
+    addresses: Option<Vec<VirtualAddress>>,
+    interface: Option<&Arc<str>>,
+    vmac: Option<&Vmac>,
+) -> Option<Vec<VirtualAddress>> {
+    let mut addresses = addresses?;
+    for address in &mut addresses {
+        if let Some(vmac) = vmac
+            && Some(&address.interface) == interface
+        {
+            address.interface = Arc::clone(&vmac.name);
+        }
+    }
+    Some(addresses)
+}
