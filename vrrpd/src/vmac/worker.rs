@@ -94,7 +94,7 @@ async fn perform(handle: &Handle, request: &Request) -> io::Result<()> {
     let change =
         |builder: rtnetlink::LinkMessageBuilder<LinkUnspec>| handle.link().change(builder.build()).execute();
     let index = request.index;
-    match request.operation {
+    let done = match request.operation {
         Operation::Create { parent, controller, mac } => {
             let mut link = LinkMacVlan::new(&request.name, parent, MacVlanMode::Bridge)
                 .address(mac.to_vec())
@@ -102,13 +102,15 @@ async fn perform(handle: &Handle, request: &Request) -> io::Result<()> {
             if let Some(controller) = controller {
                 link = link.controller(controller);
             }
-            result(handle.link().add(link.build()).execute().await)
+            return result(handle.link().add(link.build()).execute().await);
         }
-        Operation::Configure { settings, ipv6 } => result(change(configured(index, settings, ipv6)).await),
-        Operation::Up => result(change(LinkUnspec::new_with_index(index).up()).await),
-        Operation::Down => gone_is_well(result(change(LinkUnspec::new_with_index(index).down()).await)),
-        Operation::Delete => gone_is_well(result(handle.link().del(index).execute().await)),
-    }
+        Operation::Configure { settings, ipv6 } => change(configured(index, settings, ipv6)).await,
+        Operation::Up => change(LinkUnspec::new_with_index(index).up()).await,
+        Operation::Down => change(LinkUnspec::new_with_index(index).down()).await,
+        Operation::Delete => handle.link().del(index).execute().await,
+    };
+    // A link that goes is down first: that it has gone meanwhile, the next plan sees.
+    gone_is_well(result(done))
 }
 
 fn configured(index: u32, settings: Settings, ipv6: bool) -> rtnetlink::LinkMessageBuilder<LinkUnspec> {
