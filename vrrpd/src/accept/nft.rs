@@ -158,8 +158,8 @@ fn nft(arguments: &[&str], input: &str) -> io::Result<String> {
 }
 
 fn describe(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "the program nft is missing; install the package nftables".into(),
-        _ => error.to_string(),
+    if error.kind() == io::ErrorKind::NotFound {
+        return "the program nft is missing; install the package nftables".into();
     }
+    error.to_string()
 }

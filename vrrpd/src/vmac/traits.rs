@@ -76,7 +76,7 @@ impl Traits {
             #[expect(clippy::wildcard_enum_match_arm, reason = "the kernel's attributes, not ours")]
             match attribute {
                 LinkAttribute::LinkInfo(infos) => {
-                    macvlan = infos.contains(&LinkInfo::Kind(InfoKind::MacVlan))
+                    macvlan = infos.contains(&LinkInfo::Kind(InfoKind::MacVlan));
                 }
                 LinkAttribute::Group(group) => marked = *group == MARK,
                 LinkAttribute::Link(index) => traits.parent = Some(*index),
@@ -94,9 +94,9 @@ impl Traits {
 }
 
 fn settings(families: &[AfSpecUnspec]) -> Settings {
-    let mut settings = Settings::default();
     // Without IPv6 in the kernel there is nothing to switch off.
-    settings.no_generated_address = !families.iter().any(|family| matches!(family, AfSpecUnspec::Inet6(_)));
+    let no_generated_address = !families.iter().any(|family| matches!(family, AfSpecUnspec::Inet6(_)));
+    let mut settings = Settings { no_generated_address, ..Settings::default() };
     for family in families {
         #[expect(clippy::wildcard_enum_match_arm, reason = "the kernel's attributes, not ours")]
         match family {

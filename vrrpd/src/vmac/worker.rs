@@ -121,10 +121,9 @@ fn configured(index: u32, settings: Settings, ipv6: bool) -> rtnetlink::LinkMess
 }
 
 fn result(result: Result<(), rtnetlink::Error>) -> io::Result<()> {
-    result.map_err(|error| match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        other => io::Error::other(other),
-    })
+    let Err(error) = result else { return Ok(()) };
+    let rtnetlink::Error::NetlinkError(message) = error else { return Err(io::Error::other(error)) };
+    Err(message.to_io())
 }
 
 fn gone_is_well(result: io::Result<()>) -> io::Result<()> {
