@@ -103,10 +103,27 @@ impl PairBesideKeepalived {
         assert!(theirs.is_empty(), "keepalived took over: {} advertisements", theirs.len());
         let ours = self.adverts(OURS, since);
         assert!(ours.iter().all(|(_, priority)| *priority == 150), "not only priority 150: {ours:?}");
-        let moved: Vec<_> = self.holding.changes().into_iter().filter(|(at, _)| *at >= since).collect();
-        assert!(moved.is_empty(), "the address was away: {moved:?}");
+        self.assert_address_stayed(since);
         let times: Vec<_> = ours.iter().map(|(at, _)| *at).collect();
         times.windows(2).map(|two| two[1] - two[0]).max().unwrap_or_default()
+    }
+
+    /// It was ours all the time.
+    #[track_caller]
+    pub fn assert_address_stayed(&self, since: Instant) {
+        let moved: Vec<_> = self.holding.changes().into_iter().filter(|(at, _)| *at >= since).collect();
+        assert!(moved.is_empty(), "the address was away: {moved:?}");
+    }
+
+    /// Waits until these, in their order, are the addresses of our interface, and no others.
+    #[track_caller]
+    pub fn expect_addresses(&self, addresses: &[&str]) {
+        let wanted: Vec<Ipv4Addr> = addresses.iter().map(|text| text.parse().expect("an address")).collect();
+        wait_for("our addresses", &wanted, || {
+            let mut held = self.hosts[0].namespace().addresses("eth0");
+            held.sort_unstable();
+            held
+        });
     }
 
     /// The first advertisement of keepalived as the Active router since an instant.
@@ -144,6 +161,16 @@ impl PairBesideKeepalived {
     /// SIGKILL and the like, to the daemon itself.
     pub fn signal(&self, signal: &str) {
         self.trivet.machine.sh(&format!("kill -{signal} {}", self.trivet.unit("vrrpd", "MainPID")));
+    }
+
+    /// As `signal`, and waits until systemd has noticed.
+    #[track_caller]
+    pub fn crash(&self, signal: &str) {
+        let before = self.trivet.unit("vrrpd", "MainPID");
+        self.signal(signal);
+        wait("systemd notices the crash", PATIENCE, || {
+            (self.trivet.unit("vrrpd", "MainPID") != before).then_some(())
+        });
     }
 
     /// Another value for one setting of the unit.
