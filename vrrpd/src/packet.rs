@@ -219,7 +219,7 @@ pub fn peek_vrid(payload: &[u8]) -> Option<VirtualRouterId> {
 pub fn decode(datagram: &Datagram<'_>, path: &Path) -> Result<Advertisement, Discard> {
     let payload = datagram.payload;
     if datagram.ttl < path.ttl.0 || datagram.ttl > path.ttl.1 {
-        return Err(Discard::Ttl(datagram.ttl));
+        return Err(Discard::Ttl { ttl: datagram.ttl, allowed: path.ttl });
     }
     let family = datagram.family();
     if datagram.destination != path.destination {

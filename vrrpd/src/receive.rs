@@ -12,7 +12,11 @@ use crate::types::{Centiseconds, Version};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discard {
     /// Of IPv6 the hop limit.
-    Ttl(u8),
+    Ttl {
+        ttl: u8,
+        /// The least and the greatest.
+        allowed: (u8, u8),
+    },
     Destination(IpAddr),
     /// With unicast peers: it is none of them.
     Source(IpAddr),
@@ -59,7 +63,7 @@ impl Discard {
 
     pub fn index(self) -> usize {
         match self {
-            Self::Ttl(_) => 0,
+            Self::Ttl { .. } => 0,
             Self::Destination(_) => 1,
             Self::Source(_) => 2,
             Self::Version(_) => 3,
@@ -81,7 +85,12 @@ impl Discard {
 impl fmt::Display for Discard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ttl(ttl) => write!(f, "its TTL is {ttl}, not 255: it did not come from this link"),
+            Self::Ttl { ttl, allowed: (255, 255) } => {
+                write!(f, "its TTL is {ttl}, not 255: it did not come from this link")
+            }
+            Self::Ttl { ttl, allowed: (least, most) } => {
+                write!(f, "its TTL is {ttl}, not from {least} to {most} (keys 'min_ttl' and 'max_ttl')")
+            }
             Self::Destination(address) => {
                 write!(f, "it was sent to {address}, where this router does not listen (key 'unicast')")
             }

@@ -78,7 +78,15 @@ fn interval(interval: Centiseconds) -> String {
 
 fn discarded(why: Discard, ours: &Expected) -> String {
     match why {
-        Discard::Ttl(ttl) => format!("sends with TTL {ttl}, not 255: it is not on this link"),
+        Discard::Ttl { ttl, allowed: (255, 255) } => format!(
+            "sends with TTL {ttl}, not 255: it is not on this link (where it need not be: key 'min_ttl' of a unicast peer)"
+        ),
+        Discard::Ttl { ttl, allowed: (least, most) } => {
+            format!("sends with TTL {ttl}, not from {least} to {most} (keys 'min_ttl' and 'max_ttl')")
+        }
+        Discard::Destination(group) if group.is_multicast() => {
+            format!("sends to {group}; this router has unicast peers (key 'unicast')")
+        }
         Discard::Destination(address) => {
             format!("sends to {address}, where this router does not listen (key 'unicast')")
         }

@@ -92,7 +92,7 @@ fn with(index: usize, value: u8) -> Result<Advertisement, Discard> {
 fn each_check_of_section_7_1_has_its_own_answer() {
     for ttl in [0, 1, 254] {
         let result = decode(&Datagram { ttl, ..datagram(&V3_MESSAGE_ONLY) });
-        assert_eq!(result, Err(Discard::Ttl(ttl)));
+        assert_eq!(result, Err(Discard::Ttl { ttl, allowed: (255, 255) }));
     }
     let unicast = Datagram { destination: SOURCE, ..datagram(&V3_MESSAGE_ONLY) };
     assert_eq!(decode(&unicast), Err(Discard::Destination(SOURCE)));

@@ -138,7 +138,7 @@ fn a_row_tells_what_the_peer_said_last() {
     peers.discarded(now, peer(1), Discard::Password);
     assert_eq!(peers.rows().next().unwrap().said, None);
     peers.believed(now + SECOND, peer(1), &advertisement(KEEPALIVED));
-    peers.discarded(now + 2 * SECOND, peer(1), Discard::Ttl(1));
+    peers.discarded(now + 2 * SECOND, peer(1), Discard::Ttl { ttl: 1, allowed: (255, 255) });
     let row = peers.rows().next().unwrap();
     assert_eq!((row.address, row.last_seen, row.received), (Some(peer(1)), now + 2 * SECOND, 1));
     let said = Said {
