@@ -7,6 +7,7 @@ mod catalog;
 pub mod client;
 pub mod clock;
 pub mod director;
+pub mod forge;
 pub mod frames;
 pub mod holding;
 pub mod host;

@@ -109,6 +109,16 @@ impl Trivet {
         self.bus.as_ref()?.property(property)
     }
 
+    /// A counter of a virtual router; 0 if there is no such object (yet).
+    #[track_caller]
+    pub fn counter(&self, router: &str, name: &str) -> u64 {
+        let all = self.property(&Property::router(router, "Counters")).unwrap_or_default();
+        let mut words = all.split_whitespace();
+        let found = words.any(|word| word.trim_matches('"') == name);
+        assert!(found || all.is_empty(), "there is no counter {name} in {all}");
+        words.next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    }
+
     /// Waits until a property has this value, in busctl's notation.
     #[track_caller]
     pub fn wait_for_property(&self, property: &Property, value: &str) {

@@ -11,6 +11,7 @@ use nix::sys::socket::{MsgFlags, send};
 
 use crate::capture::{self, Mac};
 use crate::clock::pace;
+use crate::forge;
 use crate::host::Host;
 
 /// VRRP's over IPv4.
@@ -35,6 +36,13 @@ impl Wire {
         frame.extend(self.mac);
         frame.extend([0x08, 0x00]);
         frame.extend(packet);
+        self.send(&frame);
+    }
+
+    /// Sends an IP packet of either family to a station, or to a group's address.
+    pub fn deliver(&self, to: Mac, packet: &[u8]) {
+        let kind: [u8; 2] = if forge::is_ipv6(packet) { [0x86, 0xdd] } else { [0x08, 0x00] };
+        let frame = [&to[..], &self.mac, &kind, packet].concat();
         self.send(&frame);
     }
 
