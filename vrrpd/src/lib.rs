@@ -24,6 +24,8 @@ pub mod record;
 pub mod release;
 pub mod remark;
 pub mod router;
+#[cfg(test)]
+mod simulator;
 pub mod socket;
 pub mod status;
 pub mod table;

@@ -303,6 +303,4 @@ fn learned_interval(settings: &Settings, current: Centiseconds, heard: Heard) ->
 }
 
 #[cfg(test)]
-mod simulator;
-#[cfg(test)]
 mod tests;

@@ -67,8 +67,15 @@ impl Router {
     pub(super) fn adver_timer(&mut self, now: Instant, actions: &mut Actions) {
         let State::Active(active) = &mut self.state else { return };
         if active.next_advert <= now {
+            let due = active.next_advert;
+            let interval = self.settings.advert_interval;
             actions.push(Action::SendAdvertisement(self.priority));
-            active.sent(now, self.settings.advert_interval);
+            active.sent(now, interval);
+            // A timer that fires a little late does not shift all that follow: what three intervals may be late is what
+            // one may, and a Backup with a short Skew_Time has nothing to spare.
+            if now - due < interval.duration() {
+                active.next_advert = due + interval.duration();
+            }
         }
         self.announce(now, actions);
     }
