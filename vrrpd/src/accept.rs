@@ -144,3 +144,70 @@ impl Rules {
 fn quoted(name: &str) -> String {
     format!("\"{name}\"")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> Rules {
+        let held = |address: &str, name: &str| (address.parse().unwrap(), name.into());
+        Rules {
+            refused: [held("10.0.0.50", "vrrp.51"), held("2001:db8::50", "eth0"), held("fe80::50", "eth0")]
+                .into(),
+            vmacs: vec![VmacRules {
+                name: "vrrp.51".into(),
+                addresses: [[10, 0, 0, 50].into(), [10, 0, 0, 51].into()].into(),
+                source: [10, 0, 0, 1].into(),
+            }],
+        }
+    }
+
+    #[test]
+    fn addresses_are_refused_but_for_neighbour_discovery_which_comes_first() {
+        let tables = rules().tables();
+        let (family, text) = &tables[0];
+        assert_eq!(*family, "inet");
+        let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("no {what:?} in {text}"));
+        let discovery = at("icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept");
+        assert!(discovery < at("ip6 daddr @refused6 counter drop"));
+        assert!(discovery < at("iifname . ip6 daddr @refused_local counter drop"));
+        at("elements = { 10.0.0.50 }");
+        at("elements = { 2001:db8::50 }");
+        at("elements = { \"eth0\" . fe80::50 }");
+        at("priority 150;");
+    }
+
+    #[test]
+    fn only_the_virtual_mac_interface_answers_for_its_addresses_or_asks_in_their_name() {
+        let tables = rules().tables();
+        let (family, text) = &tables[1];
+        assert_eq!(*family, "arp");
+        let input =
+            "iifname != \"vrrp.51\" arp operation request arp daddr ip { 10.0.0.50, 10.0.0.51 } counter drop";
+        let output =
+            "oifname != \"vrrp.51\" arp saddr ip { 10.0.0.50, 10.0.0.51 } counter arp saddr ip set 10.0.0.1";
+        assert!(text.contains(input) && text.contains(output), "{text}");
+    }
+
+    #[test]
+    fn no_rule_is_made_that_nobody_needs() {
+        assert!(Rules::default().tables().is_empty());
+        let families =
+            |rules: &Rules| rules.tables().into_iter().map(|(family, _)| family).collect::<Vec<_>>();
+        let refusing = Rules { vmacs: Vec::new(), ..rules() };
+        assert_eq!(families(&refusing), ["inet"], "a kernel without ARP tables can have accept = false");
+        let text = &refusing.tables()[0].1;
+        assert!(!text.contains("router-advert"), "{text}");
+        let only_v4 = Rules { refused: [([10, 0, 0, 50].into(), "eth0".into())].into(), vmacs: Vec::new() };
+        assert!(!only_v4.tables()[0].1.contains("icmpv6"), "nothing of IPv6");
+    }
+
+    #[test]
+    fn rules_concern_the_addresses_that_they_name_and_no_others() {
+        let rules = rules();
+        for address in ["10.0.0.50", "10.0.0.51", "fe80::50"] {
+            assert!(rules.concern(address.parse().unwrap()), "{address}");
+        }
+        assert!(!rules.concern([10, 0, 0, 1].into()), "the machine's own");
+    }
+}

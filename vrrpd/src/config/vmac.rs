@@ -175,3 +175,100 @@ pub(super) fn place(
     }
     Some(addresses)
 }
+
+#[cfg(test)]
+mod tests {
+    use daemon::diagnostic::Report;
+    use daemon::testing::TempRoot;
+
+    use crate::config::{Configuration, load};
+
+    /// The configuration of routers `a`, `b` and so on, and all diagnostics.
+    fn read(files: &[&str]) -> (Configuration, String) {
+        let root = TempRoot::new();
+        for (name, text) in ["a", "b"].iter().zip(files) {
+            root.write(&format!("etc/trivet/vrrp.d/{name}.toml"), text);
+        }
+        let mut report = Report::new();
+        let configuration = load(root.path(), None, &mut report);
+        (configuration, report.to_string())
+    }
+
+    fn router(interface: &str, last: u8, keys: &str) -> String {
+        format!(
+            "interface = \"{interface}\"\nvirtual_router_id = 51\naddresses = [\"10.0.0.{last}/24\"]\n{keys}\n"
+        )
+    }
+
+    #[test]
+    fn vmac_true_has_the_rfcs_address_and_the_virtual_addresses_are_on_it() {
+        let text = "interface = \"eth0\"\nvirtual_router_id = 51\nvmac = true\naccept = false\n\
+                    addresses = [\"10.0.0.50/24\", { address = \"10.1.0.50/24\", interface = \"eth1\" }]";
+        let (configuration, said) = read(&[text]);
+        assert_eq!(said, "");
+        let config = &configuration.routers["a"];
+        let vmac = config.vmac.as_ref().unwrap();
+        assert_eq!((&*vmac.name, vmac.mac), ("vrrp.51", [0, 0, 0x5e, 0, 1, 51]));
+        assert!(!vmac.advertise_from_parent && !config.accept);
+        let places: Vec<&str> = config.settings.addresses.iter().map(|held| &*held.interface).collect();
+        assert_eq!(places, ["vrrp.51", "eth1"], "an address on another interface stays there");
+        assert_eq!(&**config.wire(&"vrrp.51".into()), "eth0");
+    }
+
+    #[test]
+    fn everything_about_it_can_be_chosen() {
+        let keys =
+            "vmac = { name = \"lan-v\", address = \"02:00:00:00:00:51\", advertise_from_parent = true }";
+        let (configuration, said) = read(&[&router("eth0", 50, keys)]);
+        assert_eq!(said, "");
+        let vmac = configuration.routers["a"].vmac.clone().unwrap();
+        assert_eq!((&*vmac.name, vmac.mac), ("lan-v", [2, 0, 0, 0, 0, 0x51]));
+        assert!(vmac.advertise_from_parent);
+        let (configuration, _) = read(&[&router("eth0", 50, "vmac = false")]);
+        assert_eq!((&configuration.routers["a"].vmac, configuration.routers["a"].accept), (&None, true));
+    }
+
+    #[test]
+    fn what_cannot_be_a_link_or_a_mac_address_is_refused_with_the_reason() {
+        for (keys, reason) in [
+            ("vmac = { name = \"vrrp.of.the.lan.51\" }", "15 bytes"),
+            ("vmac = { name = \"v*\" }", "letters, digits"),
+            ("vmac = { name = \"eth0\" }", "the router's own interface"),
+            ("vmac = { address = \"01:00:5e:00:01:33\" }", "not the MAC address of one station"),
+            ("vmac = { address = \"00:00:5e:00:01\" }", "not a MAC address"),
+            ("vmac = \"vrrp.51\"", "'vmac' must be true, false or a table"),
+            ("vmac = { use_vmac = true }", "keepalived's use_vmac"),
+            ("use_vmac = true", "vmac = true"),
+            ("no_accept = true", "accept = false"),
+        ] {
+            let (_, said) = read(&[&router("eth0", 50, keys)]);
+            assert!(said.contains(reason), "{keys}: {said}");
+        }
+    }
+
+    #[test]
+    fn two_routers_cannot_have_one_virtual_mac_interface() {
+        let files = [router("eth0", 50, "vmac = true"), router("eth1", 51, "vmac = true")];
+        let (_, said) = read(&[&files[0], &files[1]]);
+        assert!(said.contains("vrrp.51 is used twice") && said.contains("a.toml:4"), "{said}");
+        let other = router("eth1", 51, "vmac = { name = \"vrrp-dmz.51\" }");
+        assert_eq!(read(&[&files[0], &other]).1, "");
+    }
+
+    #[test]
+    fn unicast_advertisements_leave_the_interface_with_its_own_mac_address() {
+        let unicast = "[unicast]\npeers = [\"10.0.0.2\"]";
+        let (configuration, said) = read(&[&router("eth0", 50, &format!("vmac = true\n{unicast}"))]);
+        assert_eq!(said, "");
+        assert!(configuration.routers["a"].vmac.as_ref().unwrap().advertise_from_parent);
+        let keys = format!("vmac = {{ advertise_from_parent = false }}\n{unicast}");
+        let (_, said) = read(&[&router("eth0", 50, &keys)]);
+        assert!(said.contains("unicast advertisements always leave"), "{said}");
+    }
+
+    #[test]
+    fn an_owner_always_accepts() {
+        let (configuration, said) = read(&[&router("eth0", 50, "priority = 255\naccept = false")]);
+        assert!(configuration.routers["a"].accept && said.contains("accepts what is sent to them"), "{said}");
+    }
+}
