@@ -13,7 +13,7 @@ mod index;
 mod instance;
 mod journal;
 mod links;
-mod message_id;
+pub(crate) mod message_id;
 mod reception;
 mod reload;
 mod sending;

@@ -8,6 +8,7 @@
 //! machines, one of them still has the addresses.
 
 pub mod knowledge;
+pub mod news;
 pub mod units;
 
 use std::fmt;

@@ -1,0 +1,51 @@
+//! What the clients of other services have in common: when the service comes and goes, and when to ask again.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use futures_channel::mpsc;
+use zbus::message::{Message, Type};
+use zbus::{Connection, MatchRule, MessageStream};
+
+/// Signals that may wait while we wait for an answer.
+const SIGNALS: usize = 1024;
+/// Before something is tried again that failed for no reason that will be announced.
+pub(super) const RETRY: Duration = Duration::from_secs(2);
+
+/// The other end of "look at the model": one wake-up, which several may have become.
+pub(super) type Changes = mpsc::Receiver<()>;
+
+pub(super) fn ended() -> zbus::Error {
+    zbus::Error::Failure("the connection to the bus has ended".into())
+}
+
+pub(super) fn signals<'a>() -> zbus::match_rule::Builder<'a> {
+    MatchRule::builder().msg_type(Type::Signal)
+}
+
+pub(super) async fn listen(connection: &Connection, rule: MatchRule<'_>) -> zbus::Result<MessageStream> {
+    MessageStream::for_match_rule(rule.to_owned(), connection, NonZeroUsize::new(SIGNALS)).await
+}
+
+/// When `name` gets another owner, or none.
+pub(super) async fn owners(connection: &Connection, name: &'static str) -> zbus::Result<MessageStream> {
+    let bus = "org.freedesktop.DBus";
+    let rule = signals().sender(bus).interface(bus).member("NameOwnerChanged").add_arg(name).build()?;
+    listen(connection, rule).await
+}
+
+/// Of a NameOwnerChanged signal: the new owner's unique name, if there is one.
+pub(super) fn new_owner(message: &Message) -> Option<String> {
+    let (_, _, new) = message.body().deserialize::<(String, String, String)>().ok()?;
+    (!new.is_empty()).then_some(new)
+}
+
+/// Nobody has the name that was called. Its coming will be announced.
+pub(super) fn is_absent(error: &zbus::Error) -> bool {
+    is_called(error, &["org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner"])
+}
+
+pub(super) fn is_called(error: &zbus::Error, names: &[&str]) -> bool {
+    let zbus::Error::MethodError(name, ..) = error else { return false };
+    names.contains(&name.as_str())
+}

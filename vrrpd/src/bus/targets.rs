@@ -1,0 +1,493 @@
+//! Has systemd's targets follow the roles: `vrrp-active@NAME.target` is up while the router NAME is Active,
+//! `vrrp-fault@NAME.target` while it is in Fault.
+//!
+//! Level-triggered: each router has one worker (a few bytes, no thread) that compares what is wanted now with what
+//! systemd was last told or asked, and gives one order at a time. However fast a state changes, the last one wins, and
+//! nothing piles up. An order whose job is under way is only followed by its own reversal (systemd cancels the job) or,
+//! when the job has ended, by the next. What systemd really has is read at the start, and after it was lost.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::pending;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use daemon::bus::{Model, pause};
+use daemon::queue::Sender;
+use futures_util::StreamExt as _;
+use futures_util::future::{Either, select};
+use futures_util::stream::FuturesUnordered;
+use zbus::{Connection, Message, MessageStream, OwnedObjectPath};
+
+use super::client::{Changes, ended, is_called, listen, new_owner, owners, signals};
+use super::units::{MANAGER, NAME, PATH, subscribe};
+use crate::daemon::message_id;
+use crate::router::StateName;
+use crate::status::Snapshot;
+use crate::track::units::target_name;
+
+/// Orders that systemd may have before it: each costs it a question to polkit.
+const IN_FLIGHT: usize = 16;
+/// Longer than a unit takes to start or to be given up by systemd (DefaultTimeoutStartSec=90s).
+const JOB: Duration = Duration::from_secs(100);
+/// After an order was refused.
+const RETRY: Duration = Duration::from_secs(10);
+/// Every so many refusals one is worth a line: a minute of [`RETRY`].
+const SAY_EVERY: u32 = 6;
+/// Ends of jobs that are remembered until the answer to the order names the job.
+const ENDED: usize = 256;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Active,
+    Fault,
+}
+
+const KINDS: [Kind; 2] = [Kind::Active, Kind::Fault];
+
+impl Kind {
+    fn template(self) -> &'static str {
+        match self {
+            Self::Active => "vrrp-active",
+            Self::Fault => "vrrp-fault",
+        }
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Active => 0,
+            Self::Fault => 1,
+        }
+    }
+
+    fn of_state(state: StateName) -> Option<Self> {
+        match state {
+            StateName::Active => Some(Self::Active),
+            StateName::Fault => Some(Self::Fault),
+            StateName::Initialize | StateName::Backup => None,
+        }
+    }
+}
+
+/// How the loop knows, at its end, that systemd was told.
+#[derive(Clone, Debug)]
+pub(super) struct Farewell {
+    /// Whether there is a systemd to be told.
+    pub(super) attached: Arc<AtomicBool>,
+    pub(super) said: Sender<()>,
+}
+
+/// Until the connection ends.
+pub(super) async fn run(
+    connection: &Connection,
+    model: Model<Snapshot>,
+    mut changes: Changes,
+    farewell: Farewell,
+) -> zbus::Result<()> {
+    let mut targets = Targets::new(connection, farewell).await?;
+    targets.read().await;
+    loop {
+        targets.want(&model.latest());
+        targets.order();
+        match select(changes.next(), pin!(targets.next())).await {
+            Either::Left((Some(()), _)) => {}
+            Either::Left((None, _)) => return Ok(()),
+            Either::Right((heard, _)) => {
+                let heard = heard?;
+                targets.handle(heard).await;
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Heard {
+    Done(Done),
+    /// A job of systemd ended.
+    JobRemoved(Message),
+    /// systemd came, went, or re-executed itself.
+    Owner(Message),
+}
+
+#[derive(Debug)]
+enum Done {
+    Ordered { instance: String, kind: Kind, on: bool, result: zbus::Result<String> },
+    /// This job has had its time.
+    Deadline { instance: String, job: String },
+    Retry,
+}
+
+type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// One router's, or, without one, of a target that was found.
+#[derive(Debug, Default)]
+struct Worker {
+    wanted: Option<Kind>,
+    /// What systemd was last told, or said, of each kind.
+    has: [Option<bool>; 2],
+    doing: Doing,
+}
+
+#[derive(Debug, Default)]
+enum Doing {
+    #[default]
+    Nothing,
+    /// systemd has not answered yet.
+    Ordering,
+    /// It has, and is about it.
+    Waiting { kind: Kind, job: String },
+}
+
+impl Worker {
+    /// The next order, if there is one that can be given now.
+    fn step(&self) -> Option<(Kind, bool)> {
+        let step = wanted_step(self.wanted, self.has)?;
+        match &self.doing {
+            Doing::Nothing => Some(step),
+            Doing::Ordering => None,
+            Doing::Waiting { kind, .. } => (*kind == step.0).then_some(step),
+        }
+    }
+}
+
+/// What is to go goes first.
+fn wanted_step(wanted: Option<Kind>, has: [Option<bool>; 2]) -> Option<(Kind, bool)> {
+    let is_to_go = |kind: &Kind| wanted != Some(*kind) && has[kind.index()] != Some(false);
+    let to_go = KINDS.into_iter().find(is_to_go).map(|kind| (kind, false));
+    to_go.or_else(|| wanted.filter(|kind| has[kind.index()] != Some(true)).map(|kind| (kind, true)))
+}
+
+struct Targets {
+    connection: Connection,
+    owners: MessageStream,
+    removed: MessageStream,
+    farewell: Farewell,
+    /// By what stands between @ and the dot.
+    workers: BTreeMap<String, Worker>,
+    work: FuturesUnordered<Work>,
+    ordering: usize,
+    ended: VecDeque<String>,
+    /// Orders were refused, and wait.
+    paused: bool,
+    refusals: u32,
+    stopping: bool,
+}
+
+impl Targets {
+    async fn new(connection: &Connection, farewell: Farewell) -> zbus::Result<Self> {
+        let removed = signals().sender(NAME).path(PATH).interface(MANAGER).member("JobRemoved").build()?;
+        Ok(Self {
+            connection: connection.clone(),
+            owners: owners(connection, NAME).await?,
+            removed: listen(connection, removed).await?,
+            farewell,
+            workers: BTreeMap::new(),
+            work: FuturesUnordered::new(),
+            ordering: 0,
+            ended: VecDeque::new(),
+            paused: false,
+            refusals: 0,
+            stopping: false,
+        })
+    }
+
+    /// Read which targets systemd has. What was under way means nothing any more.
+    async fn read(&mut self) {
+        self.attach(false);
+        self.work = FuturesUnordered::new();
+        self.ordering = 0;
+        self.paused = false;
+        for worker in self.workers.values_mut() {
+            *worker = Worker { wanted: worker.wanted, has: [Some(false); 2], doing: Doing::Nothing };
+        }
+        match list(&self.connection).await {
+            Ok(units) => {
+                for (instance, kind) in units {
+                    let worker = self.workers.entry(instance).or_insert_with(off);
+                    worker.has[kind.index()] = Some(true);
+                }
+                self.attach(true);
+            }
+            // Its coming will be announced; where there is no systemd, none of this is needed.
+            Err(error) => log::debug!("systemd does not list its targets: {error}, they do not follow the roles"),
+        }
+    }
+
+    fn attach(&self, attached: bool) {
+        self.farewell.attached.store(attached, Ordering::Relaxed);
+    }
+
+    fn is_attached(&self) -> bool {
+        self.farewell.attached.load(Ordering::Relaxed)
+    }
+
+    fn want(&mut self, snapshot: &Snapshot) {
+        if !snapshot.is_complete {
+            return;
+        }
+        if snapshot.is_last && !self.stopping {
+            self.stopping = true;
+            self.paused = false;
+        }
+        for worker in self.workers.values_mut() {
+            worker.wanted = None;
+        }
+        for router in &snapshot.routers {
+            let Some(instance) = instance(&router.name) else { continue };
+            self.workers.entry(instance).or_insert_with(off).wanted = Kind::of_state(router.state);
+        }
+        let is_over = |worker: &Worker| {
+            worker.wanted.is_none() && worker.has == [Some(false); 2] && matches!(worker.doing, Doing::Nothing)
+        };
+        let names: Vec<_> = snapshot.routers.iter().filter_map(|router| instance(&router.name)).collect();
+        self.workers.retain(|name, worker| !is_over(worker) || names.binary_search(name).is_ok());
+    }
+
+    /// Give the orders that can be given.
+    fn order(&mut self) {
+        if !self.is_attached() {
+            return;
+        }
+        let mut steps = Vec::new();
+        if !self.paused {
+            let room = IN_FLIGHT - self.ordering;
+            let due = self.workers.iter().filter_map(|(name, worker)| Some((name.clone(), worker.step()?)));
+            steps.extend(due.take(room));
+        }
+        for (name, (kind, on)) in steps {
+            if let Some(worker) = self.workers.get_mut(&name) {
+                worker.doing = Doing::Ordering;
+            }
+            self.ordering += 1;
+            let connection = self.connection.clone();
+            self.work.push(Box::pin(async move {
+                let result = order(&connection, kind, &name, on).await;
+                Done::Ordered { instance: name, kind, on, result }
+            }));
+        }
+        let is_said = |worker: &Worker| wanted_step(worker.wanted, worker.has).is_none();
+        if self.stopping && self.ordering == 0 && (self.paused || self.workers.values().all(is_said)) {
+            let _ = self.farewell.said.send(());
+        }
+    }
+
+    /// Wait for the next thing to handle. Can be given up at any time without losing anything.
+    async fn next(&mut self) -> zbus::Result<Heard> {
+        // Answers to orders first: they name the jobs whose ends are announced.
+        let idle = self.work.is_empty();
+        let work = &mut self.work;
+        let done = pin!(async move { if idle { pending().await } else { work.next().await } });
+        let messages = select(self.owners.next(), self.removed.next());
+        match select(done, messages).await {
+            Either::Left((done, _)) => Ok(Heard::Done(done.unwrap_or(Done::Retry))),
+            Either::Right((Either::Left((message, _)), _)) => Ok(Heard::Owner(message.ok_or_else(ended)??)),
+            Either::Right((Either::Right((message, _)), _)) => {
+                Ok(Heard::JobRemoved(message.ok_or_else(ended)??))
+            }
+        }
+    }
+
+    async fn handle(&mut self, heard: Heard) {
+        match heard {
+            Heard::Owner(message) => {
+                if new_owner(&message).is_some() {
+                    self.read().await;
+                } else {
+                    self.attach(false);
+                }
+            }
+            Heard::JobRemoved(message) => {
+                type Body = (u32, OwnedObjectPath, String, String);
+                let Ok((_, job, unit, result)) = message.body().deserialize::<Body>() else { return };
+                if unit.starts_with("vrrp-") {
+                    self.job_ended(job.as_str(), &unit, &result);
+                }
+            }
+            Heard::Done(Done::Retry) => self.paused = false,
+            Heard::Done(Done::Deadline { instance, job }) => {
+                let Some(worker) = self.workers.get_mut(&instance) else { return };
+                if matches!(&worker.doing, Doing::Waiting { job: current, .. } if *current == job) {
+                    log::warn!("systemd is at {job} of router {instance} for {JOB:?} now, not waiting longer");
+                    worker.doing = Doing::Nothing;
+                }
+            }
+            Heard::Done(Done::Ordered { instance, kind, on, result }) => self.ordered(instance, kind, on, result),
+        }
+    }
+
+    fn ordered(&mut self, instance: String, kind: Kind, on: bool, result: zbus::Result<String>) {
+        self.ordering -= 1;
+        let Some(worker) = self.workers.get_mut(&instance) else { return };
+        worker.doing = Doing::Nothing;
+        match result {
+            Ok(job) => {
+                self.refusals = 0;
+                worker.has[kind.index()] = Some(on);
+                if let Some(index) = self.ended.iter().position(|ended| *ended == job) {
+                    self.ended.remove(index);
+                    return;
+                }
+                worker.doing = Doing::Waiting { kind, job: job.clone() };
+                self.work.push(Box::pin(async move {
+                    pause(JOB).await;
+                    Done::Deadline { instance, job }
+                }));
+            }
+            // A target that is not loaded is not up.
+            Err(error) if !on && is_called(&error, &["org.freedesktop.systemd1.NoSuchUnit"]) => {
+                worker.has[kind.index()] = Some(false);
+            }
+            Err(error) => self.refused(&instance, kind, on, &error),
+        }
+    }
+
+    /// What systemd does not do for one router it will not do for another: all wait.
+    fn refused(&mut self, instance: &str, kind: Kind, on: bool, error: &zbus::Error) {
+        if self.refusals.is_multiple_of(SAY_EVERY) {
+            let verb = if on { "start" } else { "stop" };
+            let unit = format!("{}@{instance}.target", kind.template());
+            log::warn!(
+                MESSAGE_ID = message_id::TARGET_REFUSED, VIRTUAL_ROUTER = instance, TARGET = unit.as_str();
+                "cannot {verb} {unit}: {error}{}; units that are bound to it do not follow the role, VRRP itself goes on, trying again",
+                hint(error)
+            );
+        }
+        self.refusals = self.refusals.wrapping_add(1);
+        self.paused = true;
+        self.work.push(Box::pin(async {
+            pause(RETRY).await;
+            Done::Retry
+        }));
+    }
+
+    fn job_ended(&mut self, job: &str, unit: &str, result: &str) {
+        let waits = |worker: &&mut Worker| matches!(&worker.doing, Doing::Waiting { job: ours, .. } if ours == job);
+        if let Some(worker) = self.workers.values_mut().find(waits) {
+            worker.doing = Doing::Nothing;
+        } else {
+            self.ended.push_back(job.to_owned());
+            if self.ended.len() > ENDED {
+                self.ended.pop_front();
+            }
+        }
+        // "done", and "canceled" by our own next order, are as it should be.
+        if ["failed", "dependency", "timeout"].contains(&result) {
+            log::warn!("systemd could not start {unit} ({result}): see systemctl status {unit}");
+        }
+    }
+}
+
+impl Drop for Targets {
+    fn drop(&mut self) {
+        self.attach(false);
+    }
+}
+
+/// Neither target is up.
+fn off() -> Worker {
+    Worker { has: [Some(false); 2], ..Worker::default() }
+}
+
+/// What stands between @ and the dot; `None`: too long, which the configuration does not allow.
+fn instance(router: &str) -> Option<String> {
+    let name = target_name(Kind::Active.template(), router).ok()?;
+    let (_, rest) = name.split_once('@')?;
+    rest.strip_suffix(".target").map(ToOwned::to_owned)
+}
+
+async fn order(connection: &Connection, kind: Kind, instance: &str, on: bool) -> zbus::Result<String> {
+    let unit = format!("{}@{instance}.target", kind.template());
+    let method = if on { "StartUnit" } else { "StopUnit" };
+    let answer = connection.call_method(Some(NAME), PATH, Some(MANAGER), method, &(unit, "replace")).await?;
+    Ok(answer.body().deserialize::<OwnedObjectPath>()?.to_string())
+}
+
+/// Our targets that are up or about to be.
+async fn list(connection: &Connection) -> zbus::Result<Vec<(String, Kind)>> {
+    subscribe(connection).await?;
+    let patterns: Vec<String> = KINDS.iter().map(|kind| format!("{}@*.target", kind.template())).collect();
+    let states: [&str; 0] = [];
+    let call = connection.call_method(
+        Some(NAME),
+        PATH,
+        Some(MANAGER),
+        "ListUnitsByPatterns",
+        &(&states[..], patterns),
+    );
+    type Row = (
+        String,
+        String,
+        String,
+        String,
+        String,
+        String,
+        OwnedObjectPath,
+        u32,
+        String,
+        OwnedObjectPath,
+    );
+    let rows: Vec<Row> = call.await?.body().deserialize()?;
+    let is_up = |row: &&Row| ["active", "activating", "reloading"].contains(&row.3.as_str()) || row.8 == "start";
+    let found = rows.iter().filter(is_up).filter_map(|row| {
+        let (template, rest) = row.0.split_once('@')?;
+        let kind = KINDS.into_iter().find(|kind| kind.template() == template)?;
+        Some((rest.strip_suffix(".target")?.to_owned(), kind))
+    });
+    Ok(found.collect())
+}
+
+fn hint(error: &zbus::Error) -> &'static str {
+    let denied = [
+        "org.freedesktop.DBus.Error.AccessDenied",
+        "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
+    ];
+    if is_called(error, &denied) {
+        " (it takes polkitd, and the rule /usr/share/polkit-1/rules.d/50-trivet.rules)"
+    } else if is_called(error, &["org.freedesktop.systemd1.NoSuchUnit"]) {
+        " (the package installs vrrp-active@.target and vrrp-fault@.target)"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_go_goes_before_the_next_comes() {
+        let (on, off) = (Some(true), Some(false));
+        for (wanted, has, step) in [
+            (Some(Kind::Active), [off, off], Some((Kind::Active, true))),
+            (Some(Kind::Active), [on, off], None),
+            (Some(Kind::Fault), [on, off], Some((Kind::Active, false))),
+            (Some(Kind::Fault), [off, off], Some((Kind::Fault, true))),
+            (None, [on, off], Some((Kind::Active, false))),
+            (None, [off, on], Some((Kind::Fault, false))),
+            (None, [off, off], None),
+        ] {
+            assert_eq!(wanted_step(wanted, has), step);
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_under_way_is_followed_by_its_reversal_only() {
+        let waiting = || Doing::Waiting { kind: Kind::Active, job: "/job/1".into() };
+        let mut worker = Worker { wanted: None, has: [Some(true), Some(false)], doing: waiting() };
+        assert_eq!(worker.step(), Some((Kind::Active, false)), "started, and to be stopped again");
+        worker.has = [Some(false), Some(false)];
+        worker.wanted = Some(Kind::Fault);
+        assert_eq!(worker.step(), None, "it is still being stopped");
+        worker.wanted = Some(Kind::Active);
+        assert_eq!(worker.step(), Some((Kind::Active, true)));
+        worker.doing = Doing::Ordering;
+        assert_eq!(worker.step(), None, "one order at a time");
+    }
+
+    #[test]
+    fn an_instance_is_what_systemd_lists() {
+        assert_eq!(instance("web-1").as_deref(), Some("web-1"));
+        assert_eq!(instance("a b").as_deref(), Some("a\\x20b"));
+    }
+}
