@@ -267,6 +267,12 @@ impl ServiceObject {
         self.get(|service| service.reason.clone())
     }
 
+    /// Whether there are servers enough to be worth sending clients here: at least one that gets new connections.
+    #[zbus(property)]
+    fn has_quorum(&self) -> fdo::Result<bool> {
+        self.get(|service| service.has_quorum)
+    }
+
     /// How often it was put right after others had changed it in the kernel.
     #[zbus(property)]
     fn repairs(&self) -> fdo::Result<u64> {

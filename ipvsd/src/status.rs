@@ -32,6 +32,8 @@ pub struct ServiceStatus {
     pub persistence: u32,
     pub state: State,
     pub reason: String,
+    /// At least one server gets new connections from the kernel.
+    pub has_quorum: bool,
     pub repairs: u64,
     pub last_repair: String,
     pub servers: Vec<ServerStatus>,
@@ -149,6 +151,7 @@ fn service_status(director: &Director, name: &str, service: &VirtualService) -> 
         persistence: service.persistence.unwrap_or(0),
         state,
         reason,
+        has_quorum: usable_servers(director, service) > 0,
         repairs: repairs.map_or(0, |repairs| repairs.count),
         last_repair: repairs.map_or_else(String::new, |repairs| repairs.last.clone()),
         servers: service
@@ -164,8 +167,10 @@ fn state(director: &Director, service: &VirtualService) -> (State, String) {
     if let Some(refusal) = director.refusals.get(&service.key()) {
         return (State::Failed, refusal.reason.clone());
     }
-    let Some(entry) = table.get(&service.key()) else { return (State::Pending, "about to be added".into()) };
-    let usable = entry.servers.values().filter(|server| server.weight > 0).count();
+    if !table.contains_key(&service.key()) {
+        return (State::Pending, "about to be added".into());
+    }
+    let usable = usable_servers(director, service);
     let total = service.servers.len();
     if usable > 0 {
         return (State::Forwarding, format!("{usable} of {total} servers in use"));
@@ -177,6 +182,12 @@ fn state(director: &Director, service: &VirtualService) -> (State, String) {
     let down = of(|health| matches!(health, Health::Down));
     let unknown = of(|health| matches!(health, Health::Unknown(_)));
     (State::NoServers, format!("of {total} servers {down} down, {unknown} waiting for their check"))
+}
+
+/// Servers that the kernel gives new connections; none while the kernel cannot be read.
+fn usable_servers(director: &Director, service: &VirtualService) -> usize {
+    let entry = director.table().and_then(|table| table.get(&service.key()));
+    entry.map_or(0, |entry| entry.servers.values().filter(|server| server.weight > 0).count())
 }
 
 fn server_status(
@@ -247,7 +258,9 @@ mod tests {
             (of(&scene).state, of(&scene).reason.as_str()),
             (State::Pending, "the kernel was not read yet")
         );
+        assert!(!of(&scene).has_quorum);
         scene.event(Event::Started);
+        assert!(!of(&scene).has_quorum);
         assert_eq!(of(&scene).state, State::NoServers);
         assert_eq!(of(&scene).reason, "of 2 servers 0 down, 2 waiting for their check");
         scene.answer(&[(101, Up), (102, Down)]);
@@ -256,10 +269,12 @@ mod tests {
             (of(&scene).state, of(&scene).reason.as_str()),
             (State::Forwarding, "1 of 2 servers in use")
         );
+        assert!(of(&scene).has_quorum);
         scene.fault = Some(Fault("the kernel has no IPVS: modprobe ip_vs".into()));
         scene.pass(Duration::from_secs(1));
         assert_eq!(of(&scene).state, State::Pending);
         assert_eq!(of(&scene).reason, "the kernel has no IPVS: modprobe ip_vs");
+        assert!(!of(&scene).has_quorum, "a director that cannot forward is none");
         let summary = Status::of(&scene.director).summary();
         assert_eq!(summary, "1 service: 1 pending; the kernel has no IPVS: modprobe ip_vs");
     }

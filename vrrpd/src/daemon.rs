@@ -13,6 +13,7 @@ mod index;
 mod instance;
 mod journal;
 mod links;
+mod maintenance;
 pub(crate) mod message_id;
 mod reception;
 mod reload;
@@ -20,6 +21,7 @@ mod sending;
 mod showing;
 mod stop;
 mod timers;
+mod tracking;
 mod vmacs;
 
 use std::collections::BTreeMap;
@@ -57,8 +59,10 @@ use index::{RouterId, Routers};
 use instance::Instance;
 use journal::Journal;
 use links::{Links, Use};
+use maintenance::Maintenance;
 use sending::send;
 use showing::{Seen, Showing};
+use tracking::{Scope, Tracks};
 use vmacs::Vmacs;
 
 /// Commands that may wait for the loop.
@@ -83,6 +87,8 @@ enum Wake {
     /// Somebody changes nftables.
     Rules,
     Commands,
+    /// News of what is tracked.
+    Tracks,
     Signals,
     /// systemd says what it sent SIGTERM for.
     Meaning,
@@ -114,6 +120,8 @@ pub struct Daemon {
     showing: Showing,
     notify: Notify,
     succession: Succession,
+    tracks: Tracks,
+    maintenance: Maintenance,
     end: End,
 }
 
@@ -135,8 +143,11 @@ impl Daemon {
         let addresses = Addresses::start().map_err(Error::when("start the thread for addresses"))?;
         let vmacs = Vmacs::start().map_err(Error::when("start the thread for virtual MAC interfaces"))?;
         let guard = Guard::start().map_err(Error::when("start the thread for nftables"))?;
-        let publisher = bus::start(BusService::new(sender), Snapshot::default())
-            .map_err(Error::when("start the bus thread"))?;
+        let (tracks, news) = Tracks::new().map_err(Error::when("make the queue of news"))?;
+        let maintenance = Maintenance::read(&root);
+        let (service, farewell) = BusService::new(sender, news);
+        let publisher =
+            bus::start(service, Snapshot::default()).map_err(Error::when("start the bus thread"))?;
         let mut daemon = Self {
             root,
             events,
@@ -157,9 +168,11 @@ impl Daemon {
             discarded: Default::default(),
             buffer: Buffer::default(),
             journal: Journal::default(),
-            showing: Showing::new(publisher),
+            showing: Showing::new(publisher, farewell),
             notify,
             succession,
+            tracks,
+            maintenance,
             end: End::NotYet,
         };
         daemon.register().map_err(Error::when("register with the event loop"))?;
@@ -172,6 +185,7 @@ impl Daemon {
         let events = &mut self.events;
         events.register_forever(&self.signals, Interest::Read, Wake::Signals)?;
         events.register_forever(&self.commands, Interest::Read, Wake::Commands)?;
+        self.tracks.register(events)?;
         events.register_forever(&self.monitor, Interest::Read, Wake::Monitor)?;
         events.register_forever(&self.addresses.answers, Interest::Read, Wake::Addresses)?;
         events.register_forever(&self.vmacs.worker.answers, Interest::Read, Wake::Links)?;
@@ -204,6 +218,7 @@ impl Daemon {
                     Wake::Nft => self.read_rule_answers(now),
                     Wake::Rules => self.read_rule_events(),
                     Wake::Commands => self.obey(now),
+                    Wake::Tracks => self.read_tracks(now),
                     Wake::Signals => {
                         while let Some(signal) = self.signals.next() {
                             match signal {
@@ -237,6 +252,7 @@ impl Daemon {
             self.showing.deadline(),
             self.notify.deadline(),
             self.end.deadline(),
+            self.tracks.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -249,6 +265,7 @@ impl Daemon {
             self.read_monitor(now);
             self.interfaces_changed(now);
         }
+        self.fire_grace(now);
         // All that are due now, and each of them once: a router that has more to do is due again in the next turn.
         let mut due = std::mem::take(&mut self.due);
         self.routers.take_due(now, &mut due);
@@ -313,12 +330,7 @@ impl Daemon {
         if self.links.has_errors() {
             self.look_again.get_or_insert(now + LOOK_AGAIN);
         }
-        for (id, event) in self.verdicts() {
-            if matches!(event, Event::Ready { .. }) && self.waits(id) {
-                continue;
-            }
-            self.ready_or_not(now, id, event);
-        }
+        self.reconsider(now, Scope::All);
         self.announce_moved(now, &moved);
     }
 
@@ -382,6 +394,7 @@ impl Daemon {
                     instance.entered(self.events.clock().realtime_usec(instance.router.since()));
                     self.succession.entered(name, instance);
                     self.journal.transition(name, from, instance);
+                    self.showing.transitions.push(name, from, &instance.router);
                 }
                 Action::Report(report) => self.journal.report(now, name, instance, &report),
             }
@@ -416,6 +429,9 @@ impl Daemon {
                     };
                     // A caller that does not wait any more is no concern of ours.
                     let _ = reply.send(answer);
+                }
+                Command::SetMaintenance { router, on, reason, by, reply } => {
+                    let _ = reply.send(self.set_maintenance(now, &router, on, &reason, &by));
                 }
             }
         }

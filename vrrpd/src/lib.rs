@@ -32,6 +32,7 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 pub mod track;
+pub mod transitions;
 pub mod transport;
 pub mod types;
 pub mod vmac;

@@ -1,6 +1,6 @@
 //! What the loop publishes for the bus: plain values, made from the routers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,6 +9,8 @@ use crate::counters::Counters;
 use crate::peers::status::PeerStatus;
 use crate::receive::Discard;
 use crate::router::StateName;
+use crate::track::{Part, What};
+use crate::transitions::Transitions;
 use crate::types::VirtualAddress;
 
 /// Everything that the objects show.
@@ -18,6 +20,14 @@ pub struct Snapshot {
     pub routers: Vec<Arc<RouterStatus>>,
     /// Packets that belong to no router here, by reason.
     pub discarded: Shared<[u64; Discard::COUNT]>,
+    /// The loop has said it all; not so before its first turn.
+    pub is_complete: bool,
+    /// The daemon ends, and none of its routers goes on.
+    pub is_last: bool,
+    /// What the bus thread is to bring news of.
+    pub tracked: Arc<BTreeSet<What>>,
+    /// The last ones of all routers, the newest last.
+    pub transitions: Transitions,
 }
 
 /// Figures that change with every packet, which alone is no reason for a new snapshot: the loop brings them up to date
@@ -62,6 +72,7 @@ pub struct RouterStatus {
     pub reason: String,
     pub config: Arc<RouterConfig>,
     pub effective_priority: u8,
+    pub tracks: Vec<Part>,
     /// Nobody else, as far as we know.
     pub active_peer: Option<IpAddr>,
     pub counters: Shared<Counters>,

@@ -61,7 +61,7 @@ pub(super) async fn authorize(
     if uid == 0 {
         return Ok("root".into());
     }
-    let interactive = header.primary().flags().contains(Flags::AllowInteractiveAuth);
+    let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
     let _question = Question::begin()?;
     match ask(caller.as_str(), action, interactive).await {
         Ok((true, _)) => Ok(user(uid)),
@@ -87,14 +87,14 @@ async fn ask(caller: &str, action: &str, interactive: bool) -> zbus::Result<(boo
     let details: HashMap<&str, &str> = HashMap::new();
     let flags = if interactive { ALLOW_USER_INTERACTION } else { 0 };
     let question = (subject, action, details, flags, caller);
-    let answer = connection.call_method(Some(NAME), PATH, Some(INTERFACE), "CheckAuthorization", &question).await;
+    let answer =
+        connection.call_method(Some(NAME), PATH, Some(INTERFACE), "CheckAuthorization", &question).await;
     if answer.is_err() && interactive {
         // The dialog, if there is one, goes away.
         let cancel = "CancelCheckAuthorization";
         let _ = connection.call_method(Some(NAME), PATH, Some(INTERFACE), cancel, &(caller,)).await;
     }
-    let (authorized, challenge, _) =
-        answer?.body().deserialize::<(bool, bool, HashMap<String, String>)>()?;
+    let (authorized, challenge, _) = answer?.body().deserialize::<(bool, bool, HashMap<String, String>)>()?;
     Ok((authorized, challenge))
 }
 

@@ -38,13 +38,14 @@ pub(super) async fn run(
     let mut checks = Checks::subscribe(connection, news).await?;
     loop {
         checks.register(targets(&model.latest().tracked)).await;
-        match select(changes.next(), pin!(checks.next())).await {
-            Either::Left((Some(()), _)) => {}
+        // What is not ready first is dropped, and loses nothing by it.
+        let heard = match select(changes.next(), pin!(checks.next())).await {
+            Either::Left((Some(()), _)) => None,
             Either::Left((None, _)) => return Ok(()),
-            Either::Right((heard, _)) => {
-                let heard = heard?;
-                checks.handle(&heard);
-            }
+            Either::Right((heard, _)) => Some(heard?),
+        };
+        if let Some(heard) = heard {
+            checks.handle(&heard);
         }
     }
 }
@@ -91,7 +92,8 @@ struct Checks {
 impl Checks {
     /// Listen first and ask later, so that nothing is missed between the two.
     async fn subscribe(connection: &Connection, news: News) -> zbus::Result<Self> {
-        let health = signals().sender(NAME).path(PATH).interface(INTERFACE).member("HealthChanged").build()?;
+        let health =
+            signals().sender(NAME).path(PATH).interface(INTERFACE).member("HealthChanged").build()?;
         Ok(Self {
             connection: connection.clone(),
             owners: owners(connection, NAME).await?,

@@ -42,7 +42,10 @@ pub(super) fn new_owner(message: &Message) -> Option<String> {
 
 /// Nobody has the name that was called. Its coming will be announced.
 pub(super) fn is_absent(error: &zbus::Error) -> bool {
-    is_called(error, &["org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner"])
+    is_called(
+        error,
+        &["org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner"],
+    )
 }
 
 pub(super) fn is_called(error: &zbus::Error, names: &[&str]) -> bool {

@@ -37,13 +37,14 @@ pub(super) async fn run(
     loop {
         services.want(model.latest().tracked.iter());
         services.ask().await;
-        match select(changes.next(), pin!(services.next())).await {
-            Either::Left((Some(()), _)) => {}
+        // What is not ready first is dropped, and loses nothing by it.
+        let heard = match select(changes.next(), pin!(services.next())).await {
+            Either::Left((Some(()), _)) => None,
             Either::Left((None, _)) => return Ok(()),
-            Either::Right((heard, _)) => {
-                let heard = heard?;
-                services.handle(&heard);
-            }
+            Either::Right((heard, _)) => Some(heard?),
+        };
+        if let Some(heard) = heard {
+            services.handle(&heard);
         }
     }
 }
@@ -124,7 +125,8 @@ impl Services {
             })
             .collect();
         for (path, name) in due {
-            let told = if self.absent { nothing("ipvsd is not on the bus") } else { self.get(&path, &name).await };
+            let told =
+                if self.absent { nothing("ipvsd is not on the bus") } else { self.get(&path, &name).await };
             self.news.tell(&What::Service(name), told);
         }
     }
@@ -157,9 +159,7 @@ impl Services {
     /// Wait for the next thing to handle. Can be given up at any time without losing anything.
     async fn next(&mut self) -> zbus::Result<Heard> {
         let try_again = self.try_again;
-        let retry = async move {
-            if try_again { pause(RETRY).await } else { pending().await }
-        };
+        let retry = async move { if try_again { pause(RETRY).await } else { pending().await } };
         let messages = select(self.owners.next(), select(self.changed.next(), self.objects.next()));
         match select(messages, pin!(retry)).await {
             Either::Left((Either::Left((message, _)), _)) => Ok(Heard::Owner(message.ok_or_else(ended)??)),

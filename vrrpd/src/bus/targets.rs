@@ -6,15 +6,15 @@
 //! nothing piles up. An order whose job is under way is only followed by its own reversal (systemd cancels the job) or,
 //! when the job has ended, by the next. What systemd really has is read at the start, and after it was lost.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use daemon::bus::{Model, pause};
-use daemon::queue::Sender;
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
@@ -24,7 +24,7 @@ use super::client::{Changes, ended, is_called, listen, new_owner, owners, signal
 use super::units::{MANAGER, NAME, PATH, subscribe};
 use crate::daemon::message_id;
 use crate::router::StateName;
-use crate::status::Snapshot;
+use crate::status::{RouterStatus, Snapshot};
 use crate::track::units::target_name;
 
 /// Orders that systemd may have before it: each costs it a question to polkit.
@@ -72,10 +72,10 @@ impl Kind {
 
 /// How the loop knows, at its end, that systemd was told.
 #[derive(Clone, Debug)]
-pub(super) struct Farewell {
+pub(super) struct Goodbye {
     /// Whether there is a systemd to be told.
     pub(super) attached: Arc<AtomicBool>,
-    pub(super) said: Sender<()>,
+    pub(super) said: SyncSender<()>,
 }
 
 /// Until the connection ends.
@@ -83,20 +83,21 @@ pub(super) async fn run(
     connection: &Connection,
     model: Model<Snapshot>,
     mut changes: Changes,
-    farewell: Farewell,
+    goodbye: Goodbye,
 ) -> zbus::Result<()> {
-    let mut targets = Targets::new(connection, farewell).await?;
+    let mut targets = Targets::new(connection, goodbye).await?;
     targets.read().await;
     loop {
         targets.want(&model.latest());
         targets.order();
-        match select(changes.next(), pin!(targets.next())).await {
-            Either::Left((Some(()), _)) => {}
+        // What is not ready first is dropped, and loses nothing by it.
+        let heard = match select(changes.next(), pin!(targets.next())).await {
+            Either::Left((Some(()), _)) => None,
             Either::Left((None, _)) => return Ok(()),
-            Either::Right((heard, _)) => {
-                let heard = heard?;
-                targets.handle(heard).await;
-            }
+            Either::Right((heard, _)) => Some(heard?),
+        };
+        if let Some(heard) = heard {
+            targets.handle(heard).await;
         }
     }
 }
@@ -112,9 +113,14 @@ enum Heard {
 
 #[derive(Debug)]
 enum Done {
-    Ordered { instance: String, kind: Kind, on: bool, result: zbus::Result<String> },
-    /// This job has had its time.
-    Deadline { instance: String, job: String },
+    Ordered {
+        instance: String,
+        kind: Kind,
+        on: bool,
+        result: zbus::Result<String>,
+    },
+    /// Jobs that were under way at the last one as well have had their time.
+    Sweep,
     Retry,
 }
 
@@ -135,11 +141,16 @@ enum Doing {
     Nothing,
     /// systemd has not answered yet.
     Ordering,
-    /// It has, and is about it.
-    Waiting { kind: Kind, job: String },
+    /// It has, and is about it; `swept`: for [`JOB`] at least.
+    Waiting { kind: Kind, job: String, swept: bool },
 }
 
 impl Worker {
+    /// Nothing is wanted, nothing is there.
+    fn is_over(&self) -> bool {
+        self.wanted.is_none() && self.has == [Some(false); 2] && matches!(self.doing, Doing::Nothing)
+    }
+
     /// The next order, if there is one that can be given now.
     fn step(&self) -> Option<(Kind, bool)> {
         let step = wanted_step(self.wanted, self.has)?;
@@ -162,7 +173,7 @@ struct Targets {
     connection: Connection,
     owners: MessageStream,
     removed: MessageStream,
-    farewell: Farewell,
+    goodbye: Goodbye,
     /// By what stands between @ and the dot.
     workers: BTreeMap<String, Worker>,
     work: FuturesUnordered<Work>,
@@ -172,16 +183,19 @@ struct Targets {
     paused: bool,
     refusals: u32,
     stopping: bool,
+    sweeping: bool,
+    /// The routers as they were last, with their instances.
+    shown: Vec<(Arc<RouterStatus>, String)>,
 }
 
 impl Targets {
-    async fn new(connection: &Connection, farewell: Farewell) -> zbus::Result<Self> {
+    async fn new(connection: &Connection, goodbye: Goodbye) -> zbus::Result<Self> {
         let removed = signals().sender(NAME).path(PATH).interface(MANAGER).member("JobRemoved").build()?;
         Ok(Self {
             connection: connection.clone(),
             owners: owners(connection, NAME).await?,
             removed: listen(connection, removed).await?,
-            farewell,
+            goodbye,
             workers: BTreeMap::new(),
             work: FuturesUnordered::new(),
             ordering: 0,
@@ -189,6 +203,8 @@ impl Targets {
             paused: false,
             refusals: 0,
             stopping: false,
+            sweeping: false,
+            shown: Vec::new(),
         })
     }
 
@@ -198,6 +214,7 @@ impl Targets {
         self.work = FuturesUnordered::new();
         self.ordering = 0;
         self.paused = false;
+        self.sweeping = false;
         for worker in self.workers.values_mut() {
             *worker = Worker { wanted: worker.wanted, has: [Some(false); 2], doing: Doing::Nothing };
         }
@@ -210,16 +227,18 @@ impl Targets {
                 self.attach(true);
             }
             // Its coming will be announced; where there is no systemd, none of this is needed.
-            Err(error) => log::debug!("systemd does not list its targets: {error}, they do not follow the roles"),
+            Err(error) => {
+                log::debug!("systemd does not list its targets: {error}, they do not follow the roles");
+            }
         }
     }
 
     fn attach(&self, attached: bool) {
-        self.farewell.attached.store(attached, Ordering::Relaxed);
+        self.goodbye.attached.store(attached, Ordering::Relaxed);
     }
 
     fn is_attached(&self) -> bool {
-        self.farewell.attached.load(Ordering::Relaxed)
+        self.goodbye.attached.load(Ordering::Relaxed)
     }
 
     fn want(&mut self, snapshot: &Snapshot) {
@@ -230,18 +249,30 @@ impl Targets {
             self.stopping = true;
             self.paused = false;
         }
-        for worker in self.workers.values_mut() {
-            worker.wanted = None;
+        let same = snapshot.routers.len() == self.shown.len()
+            && snapshot.routers.iter().zip(&self.shown).all(|(now, (then, _))| now.name == then.name);
+        if !same {
+            self.shown = snapshot
+                .routers
+                .iter()
+                .filter_map(|router| Some((Arc::clone(router), instance(&router.name)?)))
+                .collect();
+            for worker in self.workers.values_mut() {
+                worker.wanted = None;
+            }
         }
-        for router in &snapshot.routers {
-            let Some(instance) = instance(&router.name) else { continue };
-            self.workers.entry(instance).or_insert_with(off).wanted = Kind::of_state(router.state);
+        for (router, (shown, instance)) in snapshot.routers.iter().zip(&mut self.shown) {
+            if same && Arc::ptr_eq(router, shown) {
+                continue;
+            }
+            *shown = Arc::clone(router);
+            let worker = self.workers.entry(instance.clone()).or_insert_with(off);
+            worker.wanted = Kind::of_state(router.state);
         }
-        let is_over = |worker: &Worker| {
-            worker.wanted.is_none() && worker.has == [Some(false); 2] && matches!(worker.doing, Doing::Nothing)
-        };
-        let names: Vec<_> = snapshot.routers.iter().filter_map(|router| instance(&router.name)).collect();
-        self.workers.retain(|name, worker| !is_over(worker) || names.binary_search(name).is_ok());
+        if !same {
+            let names: BTreeSet<&String> = self.shown.iter().map(|(_, instance)| instance).collect();
+            self.workers.retain(|name, worker| !worker.is_over() || names.contains(name));
+        }
     }
 
     /// Give the orders that can be given.
@@ -268,7 +299,7 @@ impl Targets {
         }
         let is_said = |worker: &Worker| wanted_step(worker.wanted, worker.has).is_none();
         if self.stopping && self.ordering == 0 && (self.paused || self.workers.values().all(is_said)) {
-            let _ = self.farewell.said.send(());
+            let _ = self.goodbye.said.try_send(());
         }
     }
 
@@ -305,20 +336,16 @@ impl Targets {
                 }
             }
             Heard::Done(Done::Retry) => self.paused = false,
-            Heard::Done(Done::Deadline { instance, job }) => {
-                let Some(worker) = self.workers.get_mut(&instance) else { return };
-                if matches!(&worker.doing, Doing::Waiting { job: current, .. } if *current == job) {
-                    log::warn!("systemd is at {job} of router {instance} for {JOB:?} now, not waiting longer");
-                    worker.doing = Doing::Nothing;
-                }
+            Heard::Done(Done::Sweep) => self.sweep(),
+            Heard::Done(Done::Ordered { instance, kind, on, result }) => {
+                self.ordered(&instance, kind, on, result);
             }
-            Heard::Done(Done::Ordered { instance, kind, on, result }) => self.ordered(instance, kind, on, result),
         }
     }
 
-    fn ordered(&mut self, instance: String, kind: Kind, on: bool, result: zbus::Result<String>) {
+    fn ordered(&mut self, instance: &str, kind: Kind, on: bool, result: zbus::Result<String>) {
         self.ordering -= 1;
-        let Some(worker) = self.workers.get_mut(&instance) else { return };
+        let Some(worker) = self.workers.get_mut(instance) else { return };
         worker.doing = Doing::Nothing;
         match result {
             Ok(job) => {
@@ -328,17 +355,14 @@ impl Targets {
                     self.ended.remove(index);
                     return;
                 }
-                worker.doing = Doing::Waiting { kind, job: job.clone() };
-                self.work.push(Box::pin(async move {
-                    pause(JOB).await;
-                    Done::Deadline { instance, job }
-                }));
+                worker.doing = Doing::Waiting { kind, job, swept: false };
+                self.sweep_later();
             }
             // A target that is not loaded is not up.
             Err(error) if !on && is_called(&error, &["org.freedesktop.systemd1.NoSuchUnit"]) => {
                 worker.has[kind.index()] = Some(false);
             }
-            Err(error) => self.refused(&instance, kind, on, &error),
+            Err(error) => self.refused(instance, kind, on, &error),
         }
     }
 
@@ -361,8 +385,38 @@ impl Targets {
         }));
     }
 
+    /// One timer for all: a job is waited for once to twice [`JOB`].
+    fn sweep_later(&mut self) {
+        if !std::mem::replace(&mut self.sweeping, true) {
+            self.work.push(Box::pin(async {
+                pause(JOB).await;
+                Done::Sweep
+            }));
+        }
+    }
+
+    fn sweep(&mut self) {
+        self.sweeping = false;
+        let mut waiting = false;
+        for (instance, worker) in &mut self.workers {
+            let Doing::Waiting { job, swept, .. } = &mut worker.doing else { continue };
+            if std::mem::replace(swept, true) {
+                log::warn!(
+                    "systemd is at {job} of router {instance} for {JOB:?} and more, not waiting longer"
+                );
+                worker.doing = Doing::Nothing;
+            } else {
+                waiting = true;
+            }
+        }
+        if waiting {
+            self.sweep_later();
+        }
+    }
+
     fn job_ended(&mut self, job: &str, unit: &str, result: &str) {
-        let waits = |worker: &&mut Worker| matches!(&worker.doing, Doing::Waiting { job: ours, .. } if ours == job);
+        let waits =
+            |worker: &&mut Worker| matches!(&worker.doing, Doing::Waiting { job: ours, .. } if ours == job);
         if let Some(worker) = self.workers.values_mut().find(waits) {
             worker.doing = Doing::Nothing;
         } else {
@@ -408,27 +462,13 @@ async fn list(connection: &Connection) -> zbus::Result<Vec<(String, Kind)>> {
     subscribe(connection).await?;
     let patterns: Vec<String> = KINDS.iter().map(|kind| format!("{}@*.target", kind.template())).collect();
     let states: [&str; 0] = [];
-    let call = connection.call_method(
-        Some(NAME),
-        PATH,
-        Some(MANAGER),
-        "ListUnitsByPatterns",
-        &(&states[..], patterns),
-    );
-    type Row = (
-        String,
-        String,
-        String,
-        String,
-        String,
-        String,
-        OwnedObjectPath,
-        u32,
-        String,
-        OwnedObjectPath,
-    );
+    let which = (&states[..], patterns);
+    let call = connection.call_method(Some(NAME), PATH, Some(MANAGER), "ListUnitsByPatterns", &which);
+    type Row =
+        (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
     let rows: Vec<Row> = call.await?.body().deserialize()?;
-    let is_up = |row: &&Row| ["active", "activating", "reloading"].contains(&row.3.as_str()) || row.8 == "start";
+    let is_up =
+        |row: &&Row| ["active", "activating", "reloading"].contains(&row.3.as_str()) || row.8 == "start";
     let found = rows.iter().filter(is_up).filter_map(|row| {
         let (template, rest) = row.0.split_once('@')?;
         let kind = KINDS.into_iter().find(|kind| kind.template() == template)?;
@@ -473,7 +513,7 @@ mod tests {
 
     #[test]
     fn a_job_that_is_under_way_is_followed_by_its_reversal_only() {
-        let waiting = || Doing::Waiting { kind: Kind::Active, job: "/job/1".into() };
+        let waiting = || Doing::Waiting { kind: Kind::Active, job: "/job/1".into(), swept: false };
         let mut worker = Worker { wanted: None, has: [Some(true), Some(false)], doing: waiting() };
         assert_eq!(worker.step(), Some((Kind::Active, false)), "started, and to be stopped again");
         worker.has = [Some(false), Some(false)];

@@ -38,13 +38,14 @@ pub(super) async fn run(
     loop {
         units.want(model.latest().tracked.iter()).await?;
         units.ask().await;
-        match select(changes.next(), pin!(units.next())).await {
-            Either::Left((Some(()), _)) => {}
+        // What is not ready first is dropped, and loses nothing by it.
+        let heard = match select(changes.next(), pin!(units.next())).await {
+            Either::Left((Some(()), _)) => None,
             Either::Left((None, _)) => return Ok(()),
-            Either::Right((heard, _)) => {
-                let heard = heard?;
-                units.handle(&heard);
-            }
+            Either::Right((heard, _)) => Some(heard?),
+        };
+        if let Some(heard) = heard {
+            units.handle(&heard);
         }
     }
 }
@@ -118,7 +119,7 @@ impl Units {
         // The old streams first: what they still hold is asked for again.
         self.changed = SelectAll::new();
         for path in wanted.keys() {
-            let rule = signals().sender(NAME).path(path.as_str())?.interface(PROPERTIES);
+            let rule = signals().sender(NAME).path(path.as_str()).interface(PROPERTIES);
             let rule = rule.member("PropertiesChanged").add_arg(UNIT).build()?;
             self.changed.push(listen(&self.connection, rule).await?);
         }
@@ -150,8 +151,10 @@ impl Units {
         let due: Vec<(String, Arc<str>)> = self
             .wanted
             .iter_mut()
-            .filter(|(_, unit)| std::mem::take(&mut unit.due))
-            .map(|(path, unit)| (path.clone(), Arc::clone(&unit.name)))
+            .filter_map(|(path, unit)| {
+                let due = std::mem::take(&mut unit.due);
+                due.then(|| (path.clone(), Arc::clone(&unit.name)))
+            })
             .collect();
         for (path, name) in due {
             let told = if self.absent { nothing(ABSENT) } else { self.get(&path).await };
@@ -182,9 +185,7 @@ impl Units {
     /// Wait for the next thing to handle. Can be given up at any time without losing anything.
     async fn next(&mut self) -> zbus::Result<Heard> {
         let try_again = self.try_again;
-        let retry = async move {
-            if try_again { pause(RETRY).await } else { pending().await }
-        };
+        let retry = async move { if try_again { pause(RETRY).await } else { pending().await } };
         // An empty set of streams has ended.
         let none = self.changed.is_empty();
         let changed = &mut self.changed;

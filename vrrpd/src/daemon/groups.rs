@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::Daemon;
 use super::index::{RouterId, Routers};
+use super::tracking::Scope;
 use crate::group::{Decision, Position, Verdict, decide, spread_faults};
 use crate::router::Event;
 
@@ -60,13 +61,16 @@ impl Daemon {
         }
     }
 
-    /// For each router, whether it can take part; a fault of one is that of its group.
-    pub(super) fn verdicts(&mut self) -> Vec<(RouterId, Event)> {
+    /// For each router that does not wait to begin, whether it may take part; a fault of one is that of its group.
+    pub(super) fn verdicts(&mut self, now: Instant, scope: Scope) -> Vec<(RouterId, Event)> {
         let mut verdicts = Vec::new();
         for id in self.routers.ids() {
-            let Some(instance) = self.routers.get(id) else { continue };
-            let (group, usable) = (instance.config.settings.sync_group.clone(), self.usable(instance));
-            let Some((name, _)) = self.routers.get_mut(id) else { continue };
+            if !self.routers.get(id).is_some_and(|instance| scope.covers(instance)) {
+                continue;
+            }
+            let Some(usable) = self.fitness(now, id) else { continue };
+            let Some((name, instance)) = self.routers.get_mut(id) else { continue };
+            let group = instance.config.settings.sync_group.clone();
             verdicts.push(Verdict { id, name: Arc::clone(name), group, usable });
         }
         spread_faults(&mut verdicts);

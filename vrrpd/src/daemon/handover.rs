@@ -134,6 +134,14 @@ impl Succession {
         (held.is(name, &instance.config) && silence < held.safe).then_some((silence, held.since))
     }
 
+    /// Whether the router is going to be asked for by [`Succession::inheritance`], and may go on.
+    pub(super) fn is_heir(&self, now: Duration, name: &str, instance: &Instance) -> bool {
+        instance.router.state() == StateName::Initialize
+            && self.heirs.get(name).is_some_and(|held| {
+                held.is(name, &instance.config) && now.saturating_sub(self.alive) < held.safe
+            })
+    }
+
     /// A router has entered a state.
     pub(super) fn entered(&mut self, name: &str, instance: &Instance) {
         self.record.state(name, instance.router.is_active(), instance.since_usec);

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::hearing::ShownRemarks;
+use super::tracking::Watch;
 use crate::addresses::Operation;
 use crate::config::RouterConfig;
 use crate::counters::Counters;
 use crate::peers::Peers;
 use crate::peers::status::PeerStatus;
 use crate::router::Router;
+use crate::router::StateName;
 use crate::status::{RouterStatus, Shared};
 use crate::table::Notice;
 use crate::types::VirtualAddress;
@@ -57,6 +59,7 @@ pub(super) struct Instance {
     pub(super) counters: Counters,
     pub(super) limits: Limits,
     pub(super) peers: Peers,
+    pub(super) watch: Watch,
     /// When the state was entered, microseconds of CLOCK_REALTIME.
     pub(super) since_usec: u64,
     /// Addresses that the kernel did not let us add, and why.
@@ -73,7 +76,9 @@ impl Instance {
     pub(super) fn new(now: Instant, since_usec: u64, config: RouterConfig) -> Self {
         let router = Router::new(now, config.settings.clone());
         let (counters, limits, peers) = (Counters::default(), Limits::default(), Peers::default());
+        let watch = Watch::new(now, &config.track);
         Self {
+            watch,
             config: Arc::new(config),
             router,
             counters,
@@ -90,6 +95,8 @@ impl Instance {
 
     /// Another configuration; the state machine is to be told.
     pub(super) fn configure(&mut self, config: RouterConfig) {
+        let is_running = matches!(self.router.state(), StateName::Backup | StateName::Active);
+        self.watch.reconfigure(&config.track, is_running);
         self.config = Arc::new(config);
         self.changed();
     }
@@ -111,6 +118,7 @@ impl Instance {
             reason: self.reason(),
             config: Arc::clone(&self.config),
             effective_priority: self.router.priority().0,
+            tracks: self.watch.parts().to_vec(),
             active_peer: self.router.active_peer(),
             counters: self.shown_counters.clone(),
             peers: self.shown_peers.clone(),
@@ -156,6 +164,9 @@ impl Instance {
     /// Why it is in its state, and what it lacks there.
     pub(super) fn reason(&self) -> String {
         let mut text = self.router.reason().to_string();
+        if let Some(waiting) = self.watch.waiting() {
+            write!(text, "; {waiting}").expect("writing to a String cannot fail");
+        }
         if let Some(why) = self.router.waits_for_group() {
             write!(text, "; would be Active ({why}), but its sync group is not: they move together")
                 .expect("writing to a String cannot fail");

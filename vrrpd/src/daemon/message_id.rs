@@ -21,3 +21,5 @@ pub(crate) const TARGET_REFUSED: &str = "0d32cf82395648db8a6dee8eb9d55abc";
 pub(crate) const TRACKED: &str = "16ef48609375405d853334b421bbf6ec";
 /// An operator took a router out of service, or put it back. Fields: VIRTUAL_ROUTER, MAINTENANCE (on, off), BY, REASON.
 pub(crate) const MAINTENANCE: &str = "6589f4cbd6ad45dfade5feadc01331bf";
+/// A router takes part without having heard of what it tracks. Fields: VIRTUAL_ROUTER.
+pub(crate) const LAST_CHOICE: &str = "723ca19f667546388d343c9866439373";

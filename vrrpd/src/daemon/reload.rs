@@ -60,6 +60,8 @@ impl Daemon {
             self.routers.insert(&name, Instance::new(now, since, config));
         }
         self.groups.rebuild(&self.routers);
+        self.track();
+        self.forget_maintenance();
         self.interfaces_changed(now);
         self.succession.rewrite(self.events.clock().boottime(now), &self.routers);
         self.showing.changed(now);

@@ -4,15 +4,18 @@
 //! after the change; figures are copied twice a second.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon::bus::Publisher;
 
 use super::Daemon;
+use crate::bus::Farewell;
 use crate::receive::Discard;
 use crate::router::reason::Reason;
 use crate::router::{Event, Router};
 use crate::status::{Shared, Snapshot};
+use crate::transitions::Transitions;
 use crate::types::Priority;
 
 /// From a change to its publication: many at once are published together, and after what they made necessary.
@@ -52,11 +55,20 @@ pub(super) struct Showing {
     publish_at: Option<Instant>,
     figures_at: Option<Instant>,
     discarded: Shared<[u64; Discard::COUNT]>,
+    pub(super) transitions: Transitions,
+    farewell: Farewell,
 }
 
 impl Showing {
-    pub(super) fn new(publisher: Publisher<Snapshot>) -> Self {
-        Self { publisher, publish_at: None, figures_at: None, discarded: Shared::default() }
+    pub(super) fn new(publisher: Publisher<Snapshot>, farewell: Farewell) -> Self {
+        Self {
+            publisher,
+            publish_at: None,
+            figures_at: None,
+            discarded: Shared::default(),
+            transitions: Transitions::default(),
+            farewell,
+        }
     }
 
     /// Something that is shown has changed. The router that it is about is to be told [`Instance::changed`].
@@ -90,6 +102,13 @@ impl Daemon {
         }
     }
 
+    /// The last word: no router is anything any more. Waits until systemd has been told so, but not long.
+    pub(super) fn take_leave(&mut self) {
+        let snapshot = Snapshot { is_last: true, ..self.snapshot() };
+        self.showing.publisher.publish(snapshot);
+        self.showing.farewell.wait();
+    }
+
     fn publish_figures(&mut self, now: Instant) {
         let mut complete = self.showing.discarded.set(&self.discarded);
         for instance in self.routers.values_mut() {
@@ -109,6 +128,10 @@ impl Daemon {
         Snapshot {
             routers: ids.into_iter().filter_map(status).collect(),
             discarded: self.showing.discarded.clone(),
+            is_complete: true,
+            is_last: false,
+            tracked: Arc::clone(&self.tracks.tracked),
+            transitions: self.showing.transitions.clone(),
         }
     }
 }

@@ -40,6 +40,7 @@ impl Daemon {
             self.journal.push(Entry::error("the kernel did not take back everything in time".into()));
         }
         self.journal.write();
+        self.take_leave();
         log::info!("stopped");
         log::logger().flush();
         Ok(())

@@ -32,6 +32,15 @@ pub enum Fault {
     Vmac(Arc<str>, Trouble),
     /// The nftables rules that it needs are not in force.
     Rules(String),
+    /// What it tracks, and in which way that is down.
+    Tracked(Arc<str>, String),
+    /// Nothing was heard yet of this, which it tracks.
+    Untold(Arc<str>),
+    /// An operator took it out of service.
+    Maintenance {
+        by: String,
+        why: String,
+    },
     /// A member of its sync group cannot take part: its name, and why.
     Group(Arc<str>, String),
 }
@@ -56,6 +65,10 @@ impl fmt::Display for Fault {
                 f,
                 "another machine has {address}, the link-local address of interface {name}: the kernel does not use it"
             ),
+            Self::Tracked(what, why) => write!(f, "{what} {why}"),
+            Self::Untold(what) => write!(f, "waiting to hear of {what}, which it tracks"),
+            Self::Maintenance { by, why } if why.is_empty() => write!(f, "in maintenance by order of {by}"),
+            Self::Maintenance { by, why } => write!(f, "in maintenance by order of {by}: {why}"),
             Self::Group(member, why) => write!(f, "{member} of the same sync group cannot take part: {why}"),
             Self::NoSource(address) => write!(
                 f,
