@@ -145,6 +145,32 @@ fn no_drop_in_is_misread() {
 }
 
 #[test]
+fn no_record_of_a_former_run_is_misread() {
+    let head = "trivet-vrrpd runtime state, version 1\nboot -\nalive 1000000000\n";
+    let routers = "router + 12 36000 eth0 IPv4 51 3 eth0:10.0.0.100/24 eth1:10.0.1.100/24 = v\nrouter - 12 3000000 eth0 IPv6 1 3 eth0:fe80::1/64 = w\n";
+    let seeds = [
+        format!("{head}{routers}end\n"),
+        format!("{head}handed over\n{routers}end\n"),
+        format!("{head}resumed 900000000\nresumed 950000000\n{routers}end\n"),
+        format!("{head}end\n"),
+    ];
+    let words = [
+        "router ",
+        "resumed ",
+        "end\n",
+        " = ",
+        "+ ",
+        "18446744073709551615",
+        "-1",
+        "/128",
+        "::",
+        "\n",
+        "eth0:",
+    ];
+    fuzz("records", &seeds.map(String::into_bytes), &words, FILES, targets::record);
+}
+
+#[test]
 fn no_event_of_the_kernel_is_misread() {
     fuzz("events", &events(), &[], INPUTS, targets::events);
 }

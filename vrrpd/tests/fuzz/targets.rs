@@ -4,12 +4,15 @@
 //! There is none for arp.rs and ndp.rs: they write frames and read none.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use daemon::diagnostic::Report;
 use daemon::testing::TempRoot;
 use netlink_packet_core::NetlinkPayload;
 use vrrpd::interfaces::{Changes, Interfaces};
 use vrrpd::packet::{self, Advertisement, Datagram, Path};
+use vrrpd::past::{Held, Past};
+use vrrpd::record::Record;
 use vrrpd::types::{Centiseconds, Family};
 use vrrpd::{config, netlink};
 
@@ -95,6 +98,34 @@ pub(crate) fn events(bytes: &[u8]) {
     }
     let any = Ipv4Addr::UNSPECIFIED;
     let _ = (interfaces.by_name("eth0"), interfaces.tagged().filter(|tagged| tagged.address == any).count());
+}
+
+/// What a former daemon left: whatever it is, it is read, weighed and written again, or refused.
+pub(crate) fn record(bytes: &[u8]) {
+    thread_local!(static ROOT: TempRoot = TempRoot::new());
+    ROOT.with(|root| {
+        root.write("run/trivet-vrrpd/state", &String::from_utf8_lossy(bytes));
+        let Ok(Some(past)) = Past::read(root.path()) else { return };
+        for now in
+            [past.alive, Duration::ZERO, Duration::MAX, past.alive.saturating_add(Duration::from_millis(20))]
+        {
+            let resumable = past.resumable(&past.boot, now).len();
+            assert!(resumable <= past.routers.len());
+            assert!(
+                past.leases(&past.boot, now).len()
+                    <= past.routers.iter().map(|held| held.addresses.len()).sum()
+            );
+        }
+        // No interface, and no file's stem, has one.
+        let odd =
+            |held: &Held| held.name.contains(char::is_control) || held.interface.contains(char::is_control);
+        if past.boot.contains(char::is_control) || past.routers.iter().any(odd) {
+            return;
+        }
+        Record::new(root.path()).rewrite(&past).expect("the directory is there");
+        let again = Past::read(root.path());
+        assert_eq!(again.expect("we wrote it").as_ref(), Some(&past));
+    });
 }
 
 fn repair(message: &mut [u8], pseudo: u32) {
