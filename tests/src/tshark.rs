@@ -71,11 +71,12 @@ fn packet(line: &str) -> Result<String, String> {
     }
     match (arp, version, icmpv6) {
         (operation, "", "") if !operation.is_empty() => Ok(format!("ARP, operation {operation}")),
+        // An ICMPv6 error of the kernel, and what it quotes.
+        ("", _, kind) if !kind.is_empty() && neighbour == GOOD => Ok(format!("ICMPv6, type {kind}")),
         ("", version, "") if !version.is_empty() && vrrp == GOOD => {
             let family = if ip.is_empty() { "IPv6" } else { "IPv4" };
             Ok(format!("VRRP version {version} over {family}"))
         }
-        ("", "", kind) if !kind.is_empty() && neighbour == GOOD => Ok(format!("ICMPv6, type {kind}")),
         _ => Err("its checksum is wrong, or it is nothing that Wireshark knows".into()),
     }
 }

@@ -91,7 +91,7 @@ impl Cell {
 
     /// What vrrpd does not have yet.
     pub(crate) fn ours_has(self) -> bool {
-        self.family == Family::V4 && !self.unicast && !self.vmac
+        self.family == Family::V4
     }
 
     /// The whole matrix.

@@ -26,8 +26,10 @@ impl Result {
         match (outcome, expected::find(cell, pairing)) {
             (Ok(times), None) => Self::Passed(times),
             (Ok(_), Some(entry)) => Self::PassedUnexpectedly(entry.what),
-            (Err(error), Some(entry)) => Self::FailedAsExpected(entry.what, error),
-            (Err(error), None) => Self::Failed(error),
+            (Err(error), Some(entry)) if error.starts_with(entry.error) => {
+                Self::FailedAsExpected(entry.what, error)
+            }
+            (Err(error), _) => Self::Failed(error),
         }
     }
 

@@ -16,7 +16,7 @@ const SECOND: usize = 1;
 const EARLY: Duration = Duration::from_millis(2);
 
 /// What a loaded machine may add to a program in real time.
-const LATE: Duration = Duration::from_millis(300);
+const LATE: Duration = Duration::from_millis(400);
 
 /// The figures of a run that passed.
 #[derive(Debug, Clone, Copy, Default)]
