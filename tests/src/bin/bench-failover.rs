@@ -1,5 +1,5 @@
 //! Failover times of the NAT pair with two Trivet directors and with two keepalived directors in the same lab, and the
-//! resident memory of both. tests/bench-failover runs it where the kernel has IPVS. Figures only: nothing is asserted.
+//! resident memory of both. tests/bench failover runs it where the kernel has IPVS. Figures only: nothing is asserted.
 
 use std::time::{Duration, Instant};
 

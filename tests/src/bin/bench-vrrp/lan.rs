@@ -22,7 +22,9 @@ pub(crate) struct Pair {
     pub(crate) running: [Option<Running>; 2],
     pub(crate) wire: Wire,
     pub(crate) hosts: [Host; 2],
-    pub(crate) lab: Lab,
+    /// Somebody else on the first segment.
+    pub(crate) stranger: Host,
+    _lab: Lab,
 }
 
 impl Pair {
@@ -32,8 +34,9 @@ impl Pair {
         let segments = plans[0].segments;
         (0..segments).for_each(|segment| lab.segment(&format!("seg{segment}")));
         let hosts = SENDERS.map(|sender| host(&lab, sender, segments));
+        let stranger = lab.host("stranger", &[("eth0", "seg0", "10.0.0.9/16")]);
         let wire = Wire::open(lab.switch(), segments);
-        let mut pair = Self { subject, plans, running: [None, None], wire, hosts, lab };
+        let mut pair = Self { subject, plans, running: [None, None], wire, hosts, stranger, _lab: lab };
         pair.run(0);
         pair.wait_until_active(0);
         pair.run(1);

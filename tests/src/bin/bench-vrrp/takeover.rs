@@ -43,7 +43,8 @@ struct Sample {
 /// One row of the table before it is one: all samples of a subject.
 type Samples = BTreeMap<usize, Vec<Sample>>;
 
-pub(crate) fn run(runs: usize) {
+/// `only`: "takeover" for everything, or "takeover:ROUTERS:MILLISECONDS".
+pub(crate) fn run(runs: usize, only: &str) {
     println!("\n### Takeover: from the end of theory, µs\n");
     println!(
         "To the first advertisement, and to the last gratuitous ARP of the first burst ({BURST} for each address); every \
@@ -57,7 +58,9 @@ pub(crate) fn run(runs: usize) {
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for routers in [1, 100] {
         for interval in [10, 100, 1000] {
-            cell(routers, Duration::from_millis(interval), runs);
+            if only == "takeover" || only == format!("takeover:{routers}:{interval}") {
+                cell(routers, Duration::from_millis(interval), runs);
+            }
         }
     }
 }
