@@ -40,6 +40,9 @@ impl Pair {
         pair.run(0);
         pair.wait_until_active(0);
         pair.run(1);
+        wait("its log reaches the journal", PATIENCE, || {
+            pair.running.iter().flatten().all(Running::is_logging).then_some(())
+        });
         pair.wire.forget();
         pair.wait_until_heard();
         pair

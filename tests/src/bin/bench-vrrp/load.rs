@@ -69,8 +69,8 @@ impl Loading {
             Load::None => {}
             Load::Busy => loading.busy(),
             Load::Reload => loading.reload(pair),
-            Load::Bus => loading.bus(pair, 4, Question::of_one(pair.subject)),
-            Load::Objects => loading.bus(pair, 1, Question::of_all(pair.subject)),
+            Load::Bus => loading.bus(pair, 4, &Question::of_one(pair.subject)),
+            Load::Objects => loading.bus(pair, 1, &Question::of_all(pair.subject)),
             Load::Junk => loading.junk(pair),
         }
         loading
@@ -119,7 +119,7 @@ impl Loading {
         }));
     }
 
-    fn bus(&mut self, pair: &Pair, callers: usize, question: Question) {
+    fn bus(&mut self, pair: &Pair, callers: usize, question: &Question) {
         for running in pair.running.iter().flatten() {
             for _ in 0..callers {
                 let (stop, done) = (Arc::clone(&self.stop), Arc::clone(&self.done));

@@ -39,10 +39,6 @@ pub(crate) enum Scheduling {
 }
 
 impl Subject {
-    pub(crate) fn is_ours(self) -> bool {
-        matches!(self, Self::Vrrpd { .. })
-    }
-
     pub(crate) fn name(self) -> String {
         let (mut name, scheduling) = match self {
             Self::Keepalived { detail: false, scheduling, .. } => ("keepalived".to_owned(), scheduling),
@@ -122,10 +118,10 @@ impl Plan {
 #[derive(Debug)]
 pub(crate) struct Running {
     process: Process,
-    /// Ours only: it serves a bus, and writes to a journal.
-    pub(crate) bus: Option<Bus>,
+    _bus: Option<Bus>,
     pub(crate) bus_address: String,
-    pub(crate) journal: Option<JournalSocket>,
+    /// Ours only.
+    journal: Option<JournalSocket>,
 }
 
 impl Running {
@@ -156,6 +152,12 @@ impl Running {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.process.has_ended()
+    }
+
+    /// Whether its log is read, if it is to be: otherwise the comparison would not be the one that it says it is.
+    pub(crate) fn is_logging(&self) -> bool {
+        let unread = |journal: &JournalSocket| journal.unread.is_none() && journal.lines() == 0;
+        !self.journal.as_ref().is_some_and(unread)
     }
 
     pub(crate) fn check(&self) {
@@ -190,7 +192,7 @@ fn keepalived(host: &Host, plan: &Plan, detail: bool, with_bus: bool, scheduling
     }
     command.env("DBUS_SYSTEM_BUS_ADDRESS", bus::address(host));
     let process = host.spawn("keepalived", &mut command);
-    Running { process, bus, bus_address: bus::address(host), journal: None }
+    Running { process, _bus: bus, bus_address: bus::address(host), journal: None }
 }
 
 fn vrrpd(host: &Host, plan: &Plan, journal: Journal, scheduling: Scheduling) -> Running {
@@ -216,7 +218,7 @@ fn vrrpd(host: &Host, plan: &Plan, journal: Journal, scheduling: Scheduling) -> 
     command.arg(program("vrrpd")).arg("--root").arg(&root);
     command.env("DBUS_SYSTEM_BUS_ADDRESS", bus::address(host)).env("JOURNAL_STREAM", "1:1");
     let process = host.spawn("vrrpd", &mut command);
-    Running { process, bus: Some(bus), bus_address: bus::address(host), journal: Some(socket) }
+    Running { process, _bus: Some(bus), bus_address: bus::address(host), journal: Some(socket) }
 }
 
 /// TRIVET_ROOTFS: the tree of tests/image.
@@ -241,7 +243,7 @@ pub(crate) struct JournalSocket {
     directory: PathBuf,
     lines: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
-    _unread: Option<UnixDatagram>,
+    unread: Option<UnixDatagram>,
 }
 
 impl JournalSocket {
@@ -265,11 +267,11 @@ impl JournalSocket {
                 });
             }
         }
-        Self { directory: directory.to_owned(), lines, stop, _unread: unread }
+        Self { directory: directory.to_owned(), lines, stop, unread: unread }
     }
 
     /// Entries so far.
-    pub(crate) fn lines(&self) -> usize {
+    fn lines(&self) -> usize {
         self.lines.load(Ordering::Relaxed)
     }
 }

@@ -134,7 +134,7 @@ fn round(
         match manner {
             Manner::Killed => pair.kill(*active),
             Manner::Stopped => {
-                pair.running[*active].as_ref().expect("it runs").process().signal(Signal::SIGTERM)
+                pair.running[*active].as_ref().expect("it runs").process().signal(Signal::SIGTERM);
             }
         }
     }
