@@ -267,7 +267,7 @@ impl JournalSocket {
                 });
             }
         }
-        Self { directory: directory.to_owned(), lines, stop, unread: unread }
+        Self { directory: directory.to_owned(), lines, stop, unread }
     }
 
     /// Entries so far.
