@@ -2,13 +2,18 @@
 //! is reported.
 
 mod authentication;
+mod held;
 pub mod protocol;
+mod route;
+mod rule;
 mod track;
 mod unicast;
 mod virtual_address;
 mod vmac;
+mod words;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,12 +27,13 @@ use log::LevelFilter;
 use protocol::Checksum;
 
 use crate::interfaces::Interfaces;
+use crate::objects::{AddressOptions, Route, RouteKey, Rule};
 use crate::packet::Authentication;
 use crate::router::settings::{Garp, Settings};
 use crate::track::Tracker;
 use crate::track::units::target_name;
 use crate::transport::Transport;
-use crate::types::{Centiseconds, Family, Priority, Version, VirtualAddress, VirtualRouterId};
+use crate::types::{Centiseconds, Family, Priority, Version, VirtualRouterId};
 use crate::vmac::Vmac;
 use track::References;
 
@@ -42,7 +48,9 @@ const OTHER_KEYS: &[(&str, &str)] = &[
     ("advert_int", "keepalived's advert_int is advert_interval = \"1s\" here"),
     ("vrid", "write virtual_router_id = 1"),
     ("virtual_ipaddress", "keepalived's virtual_ipaddress is addresses = [\"192.168.1.10/24\"] here"),
-    ("virtual_ipaddress_excluded", "addresses that are not advertised are not available yet"),
+    ("virtual_ipaddress_excluded", "it is excluded_addresses = [\"192.168.1.11/24\"] here"),
+    ("virtual_routes", "it is routes = [\"10.9.0.0/16 via 10.0.0.2\"] here"),
+    ("virtual_rules", "it is rules = [\"from 10.0.0.0/24 table 100 priority 100\"] here"),
     ("nopreempt", "keepalived's nopreempt is preempt = false here"),
     ("state", "there is no initial state: the priority decides; leave it out"),
     ("vrrp_version", "keepalived's vrrp_version is version = 2 (or 3) here"),
@@ -97,6 +105,10 @@ pub struct RouterConfig {
     pub vrid: VirtualRouterId,
     pub settings: Settings,
     pub transport: Transport,
+    /// Of addresses that are not installed in the usual way.
+    pub address_options: BTreeMap<IpAddr, Arc<AddressOptions>>,
+    pub routes: Vec<Arc<Route>>,
+    pub rules: Vec<Arc<Rule>>,
     /// Version 2 only.
     pub authentication: Authentication,
     /// What to send; both forms are received. Version 3 over IPv4 only.
@@ -133,7 +145,9 @@ pub struct Configuration {
 #[derive(Debug, Default)]
 struct Places {
     vrids: BTreeMap<(Arc<str>, Family, VirtualRouterId), Location>,
-    addresses: BTreeMap<std::net::IpAddr, Location>,
+    addresses: BTreeMap<IpAddr, Location>,
+    routes: BTreeMap<RouteKey, Location>,
+    rules: BTreeMap<Rule, Location>,
     groups: protocol::Groups,
     vmacs: BTreeMap<Arc<str>, Location>,
 }
@@ -190,7 +204,7 @@ impl RouterReader<'_, '_> {
         let priority = priority.map_or(Priority::DEFAULT, |number| Priority(number.value));
         let preempt = self.preempt(priority);
         let advert_interval = self.advert_interval(version);
-        let addresses = virtual_address::read_all(
+        let addresses = virtual_address::read(
             self.reader,
             interface.as_ref().map(|interface| &interface.value),
             &mut self.places.addresses,
@@ -198,12 +212,15 @@ impl RouterReader<'_, '_> {
         );
         let family = addresses
             .as_ref()
-            .and_then(|addresses| addresses.first())
+            .and_then(|addresses| addresses.advertised.first())
             .map(|address| Family::of(address.address));
         let vrid = self.vrid(interface.as_ref(), family);
         let context = unicast::Context {
             family,
-            addresses: addresses.as_deref().unwrap_or_default(),
+            addresses: addresses
+                .as_ref()
+                .map(|addresses| addresses.advertised.as_slice())
+                .unwrap_or_default(),
             owner: priority == Priority::OWNER,
             present: self.present,
         };
@@ -212,10 +229,15 @@ impl RouterReader<'_, '_> {
         let vmac = self.vmac(parent, family, vrid, &transport);
         let addresses = vmac::place(addresses, parent, vmac.as_ref());
         let accept = vmac::read_accept(self.reader, parent.map(|name| &**name), priority);
+        let routes = self.reader.array("routes");
+        let routes = route::read_all(routes, family, &mut self.places.routes, self.reader.report());
+        let rules = self.reader.array("rules");
+        let rules = rule::read_all(rules, family, &mut self.places.rules, self.reader.report());
         let garp = self.garp();
         let authentication = authentication::read(self.reader, self.root, version, self.present.is_some());
         let checksum = protocol::checksum(self.reader, version, family);
-        let track = self.track(priority, interface.as_ref(), addresses.as_deref().unwrap_or_default());
+        let track = self.track(priority, interface.as_ref(), addresses.as_ref());
+        let addresses = addresses?;
         let settings = Settings {
             version: version.unwrap_or(Version::V3),
             priority,
@@ -224,7 +246,8 @@ impl RouterReader<'_, '_> {
             startup_delay: protocol::startup_delay(self.reader),
             advert_interval,
             down_timer_adverts: protocol::down_timer_adverts(self.reader),
-            addresses: addresses?,
+            addresses: addresses.advertised,
+            excluded_addresses: addresses.excluded,
             garp,
             sync_group: protocol::sync_group(self.reader, priority, &mut self.places.groups),
         };
@@ -236,6 +259,9 @@ impl RouterReader<'_, '_> {
             vrid: vrid?,
             settings,
             transport,
+            address_options: addresses.options,
+            routes,
+            rules,
             authentication,
             checksum,
             track,
@@ -248,9 +274,12 @@ impl RouterReader<'_, '_> {
         &mut self,
         priority: Priority,
         interface: Option<&Located<Arc<str>>>,
-        addresses: &[VirtualAddress],
+        addresses: Option<&virtual_address::Addresses>,
     ) -> Vec<Tracker> {
-        let own = addresses.iter().map(|address| &address.interface);
+        let own = addresses
+            .into_iter()
+            .flat_map(|addresses| addresses.advertised.iter().chain(&addresses.excluded));
+        let own = own.map(|address| &address.interface);
         let own: Vec<_> = own.chain(interface.map(|interface| &interface.value)).cloned().collect();
         let Self { references, present, .. } = self;
         track::read_all(self.reader, track::Context { references, priority, present: *present, own: &own })

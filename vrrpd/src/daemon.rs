@@ -36,7 +36,6 @@ use daemon::notify::Notify;
 use daemon::queue::{Receiver, queue};
 use daemon::signals::{Signal, Signals};
 
-use crate::addresses::{Addresses, Answer};
 use crate::bus::{BusService, Command};
 use crate::config::Configuration;
 use crate::group::Position;
@@ -48,13 +47,13 @@ use crate::router::reason::Fault;
 use crate::router::{Action, Event};
 use crate::socket::Buffer;
 use crate::status::Snapshot;
-use crate::table::AddressTable;
 use crate::types::Family;
 use announcing::Announcing;
 use daemon::error::Error;
 use groups::Groups;
 use guard::Guard;
 use handover::{End, Succession};
+use holding::Holding;
 use index::{RouterId, Routers};
 use instance::Instance;
 use journal::Journal;
@@ -79,7 +78,10 @@ enum Wake {
     /// Advertisements of this family on the interface with this index. They come first: one that has arrived beats everything.
     Vrrp(u32, Family),
     Monitor,
-    Addresses,
+    /// What came of requests about addresses, routes and rules.
+    Kernel,
+    /// Events about routes and rules.
+    Routing,
     /// The thread that makes virtual MAC interfaces has answered.
     Links,
     /// The thread that runs nft has answered.
@@ -105,8 +107,7 @@ pub struct Daemon {
     look_again: Option<Instant>,
     interfaces: Interfaces,
     links: Links,
-    addresses: Addresses,
-    table: AddressTable,
+    holding: Holding,
     vmacs: Vmacs,
     guard: Guard,
     announcing: Announcing,
@@ -140,7 +141,7 @@ impl Daemon {
         let monitor = Monitor::open().map_err(Error::when("listen to link and address events"))?;
         let succession = Succession::begin(&root, events.clock().boottime(events.clock().now()));
         let interfaces = monitor::dump().map_err(Error::when("list network interfaces"))?;
-        let addresses = Addresses::start().map_err(Error::when("start the thread for addresses"))?;
+        let holding = Holding::start().map_err(Error::when("start the thread for addresses"))?;
         let vmacs = Vmacs::start().map_err(Error::when("start the thread for virtual MAC interfaces"))?;
         let guard = Guard::start().map_err(Error::when("start the thread for nftables"))?;
         let (tracks, news) = Tracks::new().map_err(Error::when("make the queue of news"))?;
@@ -157,8 +158,7 @@ impl Daemon {
             look_again: None,
             interfaces,
             links: Links::default(),
-            addresses,
-            table: AddressTable::default(),
+            holding,
             vmacs,
             guard,
             announcing: Announcing::default(),
@@ -176,6 +176,7 @@ impl Daemon {
             end: End::NotYet,
         };
         daemon.register().map_err(Error::when("register with the event loop"))?;
+        daemon.holding.begin(&daemon.interfaces);
         let now = daemon.events.clock().now();
         daemon.apply(now, configuration);
         Ok(daemon)
@@ -187,7 +188,7 @@ impl Daemon {
         events.register_forever(&self.commands, Interest::Read, Wake::Commands)?;
         self.tracks.register(events)?;
         events.register_forever(&self.monitor, Interest::Read, Wake::Monitor)?;
-        events.register_forever(&self.addresses.answers, Interest::Read, Wake::Addresses)?;
+        self.holding.register(events)?;
         events.register_forever(&self.vmacs.worker.answers, Interest::Read, Wake::Links)?;
         events.register_forever(&self.guard.worker.answers, Interest::Read, Wake::Nft)
     }
@@ -213,7 +214,8 @@ impl Daemon {
                     Wake::Monitor => {
                         self.read_monitor(now);
                     }
-                    Wake::Addresses => self.read_answers(now),
+                    Wake::Kernel => self.read_reports(now),
+                    Wake::Routing => self.read_routing(now),
                     Wake::Links => self.read_link_answers(now),
                     Wake::Nft => self.read_rule_answers(now),
                     Wake::Rules => self.read_rule_events(),
@@ -245,7 +247,7 @@ impl Daemon {
         [
             self.routers.deadline(),
             self.announcing.deadline(),
-            self.table.deadline(),
+            self.holding.deadline(),
             self.vmacs.table.deadline(),
             self.guard.keeper.deadline(),
             self.look_again,
@@ -298,7 +300,7 @@ impl Daemon {
             Rest::None
         });
         if !changes.is_empty() {
-            self.table.interfaces_changed();
+            self.holding.interfaces_changed(&changes, &self.interfaces);
             self.vmacs.table.interfaces_changed();
         }
         if changes.usable {
@@ -309,7 +311,6 @@ impl Daemon {
 
     /// Open and close sockets, and tell every router whether it can take part.
     fn interfaces_changed(&mut self, now: Instant) {
-        self.table.interfaces_changed();
         let mut needed: BTreeMap<Arc<str>, Use> = BTreeMap::new();
         for instance in self.routers.values() {
             let config = &instance.config;
@@ -317,7 +318,7 @@ impl Daemon {
                 .entry(Arc::clone(&config.interface))
                 .or_default()
                 .advertisements(config.family, config.transport.uses_group());
-            let wires = config.settings.addresses.iter().map(|address| config.wire(&address.interface));
+            let wires = config.settings.held().map(|address| config.wire(&address.interface));
             // With a virtual MAC address, advertisements are whole frames as well.
             for wire in wires.chain(config.vmac.iter().map(|_| &config.interface)) {
                 needed.entry(Arc::clone(wire)).or_default().announcements();
@@ -338,9 +339,8 @@ impl Daemon {
     /// worst of its interfaces, those of its addresses among them: an Active router that cannot be reached is none.
     fn usable(&self, instance: &Instance) -> Result<std::net::IpAddr, Fault> {
         let config = &instance.config;
-        let addresses = &config.settings.addresses;
         let source = self.interfaces.source(config)?;
-        let wires = addresses.iter().map(|address| config.wire(&address.interface));
+        let wires = config.settings.held().map(|address| config.wire(&address.interface));
         for name in std::iter::once(&config.interface).chain(wires) {
             self.interfaces.usable(name)?;
             if let Some(error) = self.links.error(name) {
@@ -349,19 +349,6 @@ impl Daemon {
         }
         self.is_guarded(instance)?;
         Ok(source)
-    }
-
-    fn read_answers(&mut self, now: Instant) {
-        // The kernel told its listeners before it answered: what it said is waiting, and is to be known first.
-        if self.read_monitor(now) == Rest::Some {
-            return;
-        }
-        let answers: Vec<Answer> = self.addresses.answers.drain().collect();
-        for answer in answers {
-            if let Some(notice) = self.table.answered(now, answer) {
-                self.notice(now, &notice);
-            }
-        }
     }
 
     /// Give a router an event, and do what it says, in its order.
@@ -377,17 +364,11 @@ impl Daemon {
                 }
                 Action::InstallAddresses => {
                     self.vmacs.roles_changed = true;
-                    for address in &instance.config.settings.addresses {
-                        if !self.guard.keeper.holds(address.address) {
-                            self.table.want(address.clone());
-                        }
-                    }
+                    self.holding.want_all(&instance.config, &self.guard.keeper);
                 }
                 Action::RemoveAddresses => {
                     self.vmacs.roles_changed = true;
-                    for address in &instance.config.settings.addresses {
-                        self.table.unwant(address);
-                    }
+                    self.holding.unwant_all(&instance.config);
                 }
                 Action::Announce => self.announcing.push(now, name),
                 Action::Transition { from } => {

@@ -7,7 +7,7 @@
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -267,9 +267,11 @@ impl Interface {
         self.own.iter().filter_map(|cidr| self.addresses.get(cidr))
     }
 
-    /// All of its addresses.
-    pub fn addresses(&self) -> impl Iterator<Item = &Assigned> {
-        self.addresses.values()
+    /// Its addresses of the subnet of this one, with the same length of the prefix.
+    pub fn subnet(&self, address: IpAddr, prefix_len: u8) -> impl Iterator<Item = &Assigned> {
+        let (first, last) = bounds(address, prefix_len);
+        let within = self.addresses.range((first, 0)..=(last, u8::MAX)).map(|(_, assigned)| assigned);
+        within.filter(move |assigned| assigned.prefix_len == prefix_len)
     }
 
     fn key(&self, (address, prefix_len): Cidr) -> VirtualAddress {
@@ -286,6 +288,22 @@ impl Changes {
 
     fn address(&mut self, interface: &Interface, cidr: Cidr) {
         self.addresses.insert(interface.key(cidr));
+    }
+}
+
+/// The first and the last address of a prefix.
+fn bounds(address: IpAddr, prefix_len: u8) -> (IpAddr, IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            let host = u32::MAX.checked_shr(u32::from(prefix_len)).unwrap_or(0);
+            let bits = address.to_bits();
+            (Ipv4Addr::from_bits(bits & !host).into(), Ipv4Addr::from_bits(bits | host).into())
+        }
+        IpAddr::V6(address) => {
+            let host = u128::MAX.checked_shr(u32::from(prefix_len)).unwrap_or(0);
+            let bits = address.to_bits();
+            (Ipv6Addr::from_bits(bits & !host).into(), Ipv6Addr::from_bits(bits | host).into())
+        }
     }
 }
 

@@ -138,6 +138,7 @@ mod tests {
     use std::io::Write as _;
     use std::process::Command;
 
+    use netlink_packet_route::address::AddressFlags;
     use nix::sched::{CloneFlags, unshare};
 
     use super::*;
@@ -184,6 +185,7 @@ mod tests {
         let mut lifetime = CacheInfo::default();
         (lifetime.ifa_valid, lifetime.ifa_preferred) = (FOREVER, 0);
         quiet.attributes.push(AddressAttribute::CacheInfo(lifetime));
+        quiet.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
         add("fd00::50", 64, quiet);
         let before = addresses();
 

@@ -3,7 +3,6 @@
 //! A library only so that tests and fuzzers can link it.
 
 pub mod accept;
-pub mod addresses;
 pub mod arp;
 pub mod bus;
 pub mod config;
@@ -12,10 +11,12 @@ pub mod daemon;
 pub mod group;
 pub mod interfaces;
 pub mod job;
+pub mod kernel;
 pub mod lease;
 pub mod monitor;
 pub mod ndp;
 pub mod netlink;
+pub mod objects;
 pub mod packet;
 pub mod past;
 pub mod peers;
@@ -24,6 +25,7 @@ pub mod record;
 pub mod release;
 pub mod remark;
 pub mod router;
+pub mod routing;
 #[cfg(test)]
 mod simulator;
 pub mod socket;

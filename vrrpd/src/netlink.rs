@@ -5,7 +5,9 @@
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{
+    NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
 use netlink_packet_route::RouteNetlinkMessage;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -26,6 +28,10 @@ sockopt_impl!(
 sockopt_impl!(
     /// Acknowledgements of errors do not repeat the request (NETLINK_CAP_ACK, since 4.3).
     CapAck, SetOnly, libc::SOL_NETLINK, libc::NETLINK_CAP_ACK, bool
+);
+sockopt_impl!(
+    /// Errors come with a sentence (NETLINK_EXT_ACK, since 4.12).
+    ExtAck, SetOnly, libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, bool
 );
 
 /// One datagram.
@@ -54,9 +60,10 @@ impl RouteSocket {
         let _ = setsockopt(&self.0, sockopt::RcvBufForce, &bytes);
     }
 
-    /// Kernels that do not know it need it not.
-    pub fn cap_ack(&self) {
+    /// Have refusals explained, and not repeated; kernels that do not know this just refuse.
+    pub fn tell_why(&self) {
         let _ = setsockopt(&self.0, CapAck, &true);
+        let _ = setsockopt(&self.0, ExtAck, &true);
     }
 
     /// Whether the kernel filters dumps; otherwise they show everything.
@@ -120,8 +127,8 @@ impl RouteSocket {
     }
 }
 
-/// What is dumped changed meanwhile (linux/netlink.h).
-const NLM_F_DUMP_INTR: u16 = 0x10;
+/// The message type of answers (linux/netlink.h).
+const NLMSG_ERROR: u16 = 2;
 
 impl AsFd for RouteSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -154,6 +161,61 @@ pub fn split(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// The kernel's answer to one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The request's sequence number.
+    pub number: u32,
+    /// 0: done.
+    pub errno: i32,
+    /// The kernel's own words about an error.
+    pub text: Option<String>,
+}
+
+/// The answers in a datagram: struct nlmsghdr, then struct nlmsgerr, then attributes (linux/netlink.h).
+pub fn acks(bytes: &[u8]) -> impl Iterator<Item = Ack> {
+    split(bytes).filter_map(ack)
+}
+
+fn ack(message: &[u8]) -> Option<Ack> {
+    /// NLMSGERR_ATTR_MSG.
+    const TEXT: u16 = 1;
+    if short(message, 4)? != NLMSG_ERROR {
+        return None;
+    }
+    let flags = short(message, 6)?;
+    let errno = i32::from_ne_bytes(*message.get(HEADER..)?.first_chunk()?).checked_neg()?;
+    // The request's header, and where it is not left out, the request.
+    let request = HEADER + 4;
+    let whole = usize::try_from(word(message, request)?).ok()?;
+    let end = request + if flags & NLM_F_CAPPED != 0 { HEADER } else { whole.next_multiple_of(4) };
+    let attributes = if flags & NLM_F_ACK_TLVS != 0 { message.get(end..) } else { None };
+    let text = attributes
+        .and_then(|attributes| attribute(attributes, TEXT))
+        .map(|text| String::from_utf8_lossy(text).trim_end_matches('\0').to_owned());
+    Some(Ack { number: word(message, 8)?, errno, text })
+}
+
+/// The value of the first attribute of a kind.
+fn attribute(mut bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    loop {
+        let length = usize::from(short(bytes, 0)?);
+        let value = bytes.get(4..length)?;
+        if short(bytes, 2)? == kind {
+            return Some(value);
+        }
+        bytes = bytes.get(length.next_multiple_of(4)..)?;
+    }
+}
+
+fn short(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +238,10 @@ mod tests {
                     interfaces.apply(&message, &mut changes);
                 }
             }
+            if let Some(kind) = bytes.get_mut(4..6) {
+                kind.copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
+            }
+            let _ = acks(&bytes).count();
         }
     }
 

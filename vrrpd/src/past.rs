@@ -70,7 +70,7 @@ impl Held {
             family: config.family,
             vrid: config.vrid.get(),
             version: config.settings.version.number(),
-            addresses: config.settings.addresses.clone(),
+            addresses: config.settings.held().cloned().collect(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use daemon::diagnostic::{Location, Report};
 use daemon::reader::{Located, Reader};
 
-use crate::interfaces::{Interfaces, OUR_TAG};
+use crate::interfaces::Interfaces;
 use crate::packet::ChecksumForm;
 use crate::receive::lacks_link_local;
 use crate::router::settings::{DOWN_TIMER_ADVERTS, Settings};
@@ -147,8 +147,7 @@ fn check_owner(reader: &mut Reader<'_>, settings: &Settings, present: &Interface
     let Some(priority) = reader.value("priority") else { return };
     for address in &settings.addresses {
         let Some(interface) = present.by_name(&address.interface) else { continue };
-        let mut own = interface.addresses().filter(|own| own.tag != OUR_TAG);
-        if !own.any(|own| own.address == address.address) {
+        if !interface.own().any(|own| own.address == address.address) {
             let message = format!(
                 "priority 255 is for the machine that owns the addresses, and {} has no {}",
                 address.interface, address.address

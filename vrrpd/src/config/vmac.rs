@@ -7,9 +7,10 @@ use daemon::diagnostic::Location;
 use daemon::document::{Kind, Table};
 use daemon::reader::{Located, Reader};
 
+use super::virtual_address::Addresses;
 use crate::arp::MacAddress;
 use crate::interfaces::Interfaces;
-use crate::types::{Family, Priority, VirtualAddress, VirtualRouterId};
+use crate::types::{Family, Priority, VirtualRouterId};
 use crate::vmac::{Vmac, default_name, virtual_mac};
 
 const EXAMPLE: &str = "vmac = true, or vmac = { name = \"vrrp.51\" }";
@@ -161,12 +162,12 @@ pub(super) fn read_accept(reader: &mut Reader<'_>, interface: Option<&str>, prio
 
 /// The addresses of the router's interface are on its virtual MAC interface, if it has one; those of others stay.
 pub(super) fn place(
-    addresses: Option<Vec<VirtualAddress>>,
+    addresses: Option<Addresses>,
     interface: Option<&Arc<str>>,
     vmac: Option<&Vmac>,
-) -> Option<Vec<VirtualAddress>> {
+) -> Option<Addresses> {
     let mut addresses = addresses?;
-    for address in &mut addresses {
+    for address in addresses.advertised.iter_mut().chain(&mut addresses.excluded) {
         if let Some(vmac) = vmac
             && Some(&address.interface) == interface
         {

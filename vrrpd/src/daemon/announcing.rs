@@ -71,7 +71,7 @@ impl Daemon {
             return;
         }
         let lives_there = |instance: &Instance| {
-            instance.config.settings.addresses.iter().any(|address| interfaces.contains(&address.interface))
+            instance.config.settings.held().any(|address| interfaces.contains(&address.interface))
         };
         for id in self.routers.ids() {
             if self.routers.get(id).is_some_and(lives_there) {

@@ -38,13 +38,12 @@ impl Guard {
 fn rules<'a>(routers: impl Iterator<Item = &'a RouterConfig>, interfaces: &Interfaces) -> Rules {
     let mut rules = Rules::default();
     for config in routers {
-        let addresses = &config.settings.addresses;
         if !config.accept {
-            let refused = addresses.iter().map(|held| (held.address, Arc::clone(&held.interface)));
+            let refused = config.settings.held().map(|held| (held.address, Arc::clone(&held.interface)));
             rules.refused.extend(refused);
         }
         let Some(vmac) = &config.vmac else { continue };
-        let on_it = addresses.iter().filter(|held| held.interface == vmac.name);
+        let on_it = config.settings.held().filter(|held| held.interface == vmac.name);
         let v4: BTreeSet<Ipv4Addr> = on_it
             .filter_map(|held| match held.address {
                 IpAddr::V4(address) => Some(address),
@@ -144,11 +143,7 @@ impl Daemon {
     /// Addresses of Active routers that had to wait for their rules.
     fn want_held_addresses(&mut self) {
         for instance in self.routers.values().filter(|instance| instance.router.is_active()) {
-            for address in &instance.config.settings.addresses {
-                if !self.guard.keeper.holds(address.address) {
-                    self.table.want(address.clone());
-                }
-            }
+            self.holding.want_all(&instance.config, &self.guard.keeper);
         }
     }
 }

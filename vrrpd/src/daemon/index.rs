@@ -1,5 +1,5 @@
 //! The virtual routers of the daemon, and the ways to one that do not pass by all the others: by its name, by the
-//! advertisement that is for it, by an address of its own, and by its deadline.
+//! advertisement that is for it, by an address (a route, a rule) of its own, and by its deadline.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -8,7 +8,8 @@ use std::time::Instant;
 use super::instance::Instance;
 use super::timers::Timers;
 use crate::config::RouterConfig;
-use crate::types::{Family, VirtualAddress, VirtualRouterId};
+use crate::objects::Object;
+use crate::types::{Family, VirtualRouterId};
 
 /// A router's place. Good for as long as no router is removed: not to be kept over turns of the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,11 +27,6 @@ impl RouterId {
     }
 }
 
-/// Every address by which a router is to be found.
-fn addresses(config: &RouterConfig) -> impl Iterator<Item = &VirtualAddress> {
-    config.settings.addresses.iter()
-}
-
 /// What an advertisement says of the router that it is for.
 type Group = (Arc<str>, Family, VirtualRouterId);
 
@@ -46,7 +42,7 @@ pub(super) struct Routers {
     free: Vec<RouterId>,
     names: BTreeMap<Arc<str>, RouterId>,
     groups: HashMap<Group, RouterId>,
-    addresses: HashMap<VirtualAddress, RouterId>,
+    objects: HashMap<Object, RouterId>,
     timers: Timers,
 }
 
@@ -114,9 +110,9 @@ impl Routers {
         self.groups.get(&(Arc::clone(interface), family, vrid)).copied()
     }
 
-    /// Whose address it is.
-    pub(super) fn of_address(&self, address: &VirtualAddress) -> Option<RouterId> {
-        self.addresses.get(address).copied()
+    /// Whose address, route or rule it is.
+    pub(super) fn of_object(&self, object: &Object) -> Option<RouterId> {
+        self.objects.get(object).copied()
     }
 
     /// In the order of their names.
@@ -168,8 +164,8 @@ impl Routers {
         let Some(Place { instance, .. }) = &self.places[id.0] else { return };
         let config = &instance.config;
         self.groups.insert((Arc::clone(&config.interface), config.family, config.vrid), id);
-        for address in addresses(config) {
-            self.addresses.insert(address.clone(), id);
+        for (object, _) in config.objects() {
+            self.objects.insert(object, id);
         }
     }
 
@@ -181,9 +177,9 @@ impl Routers {
         if self.groups.get(&group) == Some(&id) {
             self.groups.remove(&group);
         }
-        for address in addresses(config) {
-            if self.addresses.get(address) == Some(&id) {
-                self.addresses.remove(address);
+        for (object, _) in config.objects() {
+            if self.objects.get(&object) == Some(&id) {
+                self.objects.remove(&object);
             }
         }
     }
@@ -210,8 +206,8 @@ mod tests {
         config::load(root.path(), None, &mut Report::new()).routers.remove("x").unwrap()
     }
 
-    fn address(config: &RouterConfig) -> VirtualAddress {
-        config.settings.addresses[0].clone()
+    fn object(config: &RouterConfig) -> Object {
+        Object::Address(config.settings.addresses[0].clone())
     }
 
     #[test]
@@ -224,9 +220,9 @@ mod tests {
         assert_eq!(routers.find("b").map(|(id, _)| id), Some(b));
         assert_eq!(routers.of_group(&lo, Family::V4, second.vrid), Some(b));
         assert_eq!(routers.of_group(&lo, Family::V6, second.vrid), None);
-        assert_eq!(routers.of_address(&address(&first)), Some(a));
+        assert_eq!(routers.of_object(&object(&first)), Some(a));
         assert!(routers.remove("a").is_some());
-        assert_eq!(routers.of_address(&address(&first)), None);
+        assert_eq!(routers.of_object(&object(&first)), None);
         assert_eq!(routers.of_group(&lo, Family::V4, first.vrid), None);
         let c = routers.insert("c", Instance::new(now(), 0, first));
         assert_eq!((c, routers.ids()), (a, vec![b, c]), "a place is used again");
@@ -240,8 +236,8 @@ mod tests {
         let b = routers.insert("b", Instance::new(now(), 0, second.clone()));
         routers.configure("a", configured(1, "10.0.0.2/32")).unwrap();
         routers.configure("b", configured(2, "10.0.0.1/32")).unwrap();
-        assert_eq!(routers.of_address(&address(&first)), Some(b));
-        assert_eq!(routers.of_address(&address(&second)), Some(a));
+        assert_eq!(routers.of_object(&object(&first)), Some(b));
+        assert_eq!(routers.of_object(&object(&second)), Some(a));
     }
 
     #[test]

@@ -1,22 +1,22 @@
 //! One virtual router as the daemon keeps it: configuration, state machine, counters, and what was said about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::hearing::ShownRemarks;
 use super::tracking::Watch;
-use crate::addresses::Operation;
 use crate::config::RouterConfig;
 use crate::counters::Counters;
+use crate::kernel::Operation;
+use crate::objects::Object;
 use crate::peers::Peers;
 use crate::peers::status::PeerStatus;
 use crate::router::Router;
 use crate::router::StateName;
 use crate::status::{RouterStatus, Shared};
 use crate::table::Notice;
-use crate::types::VirtualAddress;
 
 /// The same thing is said again after this, if it still happens.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
@@ -62,8 +62,8 @@ pub(super) struct Instance {
     pub(super) watch: Watch,
     /// When the state was entered, microseconds of CLOCK_REALTIME.
     pub(super) since_usec: u64,
-    /// Addresses that the kernel did not let us add, and why.
-    refused: BTreeMap<VirtualAddress, String>,
+    /// Addresses, routes and rules that the kernel did not let us add, and why.
+    refused: BTreeMap<Object, String>,
     /// The counters as the bus shows them.
     shown_counters: Shared<Counters>,
     shown_peers: Shared<Vec<PeerStatus>>,
@@ -98,6 +98,8 @@ impl Instance {
         let is_running = matches!(self.router.state(), StateName::Backup | StateName::Active);
         self.watch.reconfigure(&config.track, is_running);
         self.config = Arc::new(config);
+        let objects: BTreeSet<Object> = self.config.objects().map(|(object, _)| object).collect();
+        self.refused.retain(|object, _| objects.contains(object));
         self.changed();
     }
 
@@ -148,16 +150,16 @@ impl Instance {
     /// Something happened to one of its addresses. Whether the object reads differently now.
     pub(super) fn note(&mut self, notice: &Notice) -> bool {
         match notice {
-            Notice::Installed(address) => self.refused.remove(address).is_some(),
+            Notice::Installed(object) => self.refused.remove(object).is_some(),
             Notice::Failed(request, error) if request.operation == Operation::Add => {
                 let why = error.to_string();
-                self.refused.insert(request.address.clone(), why.clone()) != Some(why)
+                self.refused.insert(request.object.clone(), why.clone()) != Some(why)
             }
             Notice::Lost(_) => {
                 self.counters.addresses_restored += 1;
                 true
             }
-            Notice::Foreign(_) | Notice::LeftBehind(_) | Notice::Failed(..) => false,
+            Notice::Foreign(_) | Notice::LeftBehind(_) | Notice::TakenAlong(_) | Notice::Failed(..) => false,
         }
     }
 
@@ -171,9 +173,8 @@ impl Instance {
             write!(text, "; would be Active ({why}), but its sync group is not: they move together")
                 .expect("writing to a String cannot fail");
         }
-        let ours = |address: &VirtualAddress| self.config.settings.addresses.contains(address);
-        for (address, why) in self.refused.iter().filter(|(address, _)| ours(address)) {
-            write!(text, "; without {address}: {why}").expect("writing to a String cannot fail");
+        for (object, why) in &self.refused {
+            write!(text, "; without {object}: {why}").expect("writing to a String cannot fail");
         }
         text
     }
@@ -187,8 +188,8 @@ mod tests {
     use daemon::testing::TempRoot;
 
     use super::*;
-    use crate::addresses::Request;
     use crate::config;
+    use crate::kernel::{How, Request};
 
     fn router_config() -> RouterConfig {
         let root = TempRoot::new();
@@ -201,9 +202,9 @@ mod tests {
     fn an_address_that_the_kernel_refuses_is_told_by_the_router_until_it_is_there() {
         #[expect(clippy::disallowed_methods, reason = "a test's clock has to start somewhere")]
         let mut instance = Instance::new(Instant::now(), 0, router_config());
-        let address = instance.config.settings.addresses[0].clone();
+        let address = Object::Address(instance.config.settings.addresses[0].clone());
         let refused = || {
-            let request = Request { operation: Operation::Add, address: address.clone(), index: 1 };
+            let request = Request { operation: Operation::Add, object: address.clone(), how: How::Rule };
             Notice::Failed(request, io::Error::from(io::ErrorKind::PermissionDenied))
         };
         assert!(instance.note(&refused()));

@@ -9,7 +9,7 @@ use log::{Level, Record};
 use super::hearing::News;
 use super::instance::{Instance, more};
 use super::message_id;
-use crate::addresses::Operation;
+use crate::kernel::{Operation, Request};
 use crate::receive::Discard;
 use crate::remark::Remark;
 use crate::router::reason::Reason;
@@ -162,44 +162,53 @@ impl Journal {
         self.limited(unsaid, Entry::new(Level::Warn, format!("{name}: cannot send {what}: {error}")));
     }
 
-    pub(super) fn address(&mut self, now: Instant, name: &str, instance: &mut Instance, notice: &Notice) {
+    pub(super) fn object(&mut self, now: Instant, name: &str, instance: &mut Instance, notice: &Notice) {
+        let object = notice.object();
         match notice {
-            Notice::Installed(address) => {
-                self.push(Entry::new(Level::Debug, format!("{name}: the kernel has {address}")));
+            Notice::Installed(_) => {
+                self.push(Entry::new(Level::Debug, format!("{name}: the kernel has {object}")));
             }
             // An owner's addresses are the machine's own.
             Notice::Foreign(_) if instance.config.settings.is_owner() => {}
-            Notice::Foreign(address) => {
+            Notice::Foreign(_) => {
                 let text = format!(
-                    "{name}: {address} was there already, and not from us: it will stay when another router becomes Active"
+                    "{name}: {object} was there already, and not from us: it will stay when another router becomes Active"
                 );
                 self.push(Entry::new(Level::Warn, text));
             }
-            Notice::Lost(address) => {
-                let text = format!("somebody deleted {address}, putting it back");
-                self.push(Entry::warning(message_id::ADDRESS_LOST, name, &text).with("ADDRESS", address));
+            Notice::Lost(_) => {
+                let text = format!("somebody deleted {object}, putting it back");
+                self.push(Entry::warning(message_id::ADDRESS_LOST, name, &text).with("ADDRESS", object));
             }
-            Notice::LeftBehind(_) => self.stray_address(notice),
+            Notice::LeftBehind(_) | Notice::TakenAlong(_) => self.stray_object(notice),
             Notice::Failed(request, error) => {
                 let unsaid = instance.limits.address_failed.hit(now);
                 let verb = match request.operation {
                     Operation::Add => "add",
                     Operation::Remove => "remove",
+                    Operation::PutBack => "put back",
                 };
-                let text = format!("{name}: cannot {verb} {}: {error}, retrying in 1s", request.address);
+                let text = format!("{name}: cannot {verb} {object}: {error}, retrying in 1s");
                 let entry = Entry::error(text).about(message_id::ADDRESS_REFUSED, name);
-                self.limited(unsaid, entry.with("ADDRESS", &request.address));
+                self.limited(unsaid, entry.with("ADDRESS", object));
             }
         }
     }
 
-    /// About an address that is none of our routers'.
-    pub(super) fn stray_address(&mut self, notice: &Notice) {
+    /// About what is none of our routers'.
+    pub(super) fn stray_object(&mut self, notice: &Notice) {
+        let object = notice.object();
         let text = match notice {
-            Notice::LeftBehind(address) => format!("removing {address}, which a former vrrpd left behind"),
-            Notice::Failed(request, error) => {
-                format!("cannot remove {}: {error}, retrying in 1s", request.address)
-            }
+            Notice::LeftBehind(_) => format!("removing {object}, which a former vrrpd left behind"),
+            Notice::TakenAlong(_) => format!(
+                "the kernel removed {object}, which is not ours, together with the virtual address before it in the same \
+                 subnet; it was put back. Set the sysctl net.ipv4.conf.all.promote_secondaries = 1"
+            ),
+            Notice::Failed(Request { operation: Operation::PutBack, .. }, error) => format!(
+                "the kernel may have removed {object}, which is not ours, together with a virtual address, and it cannot be \
+                 put back: {error}"
+            ),
+            Notice::Failed(_, error) => format!("cannot remove {object}: {error}, retrying in 1s"),
             Notice::Installed(_) | Notice::Foreign(_) | Notice::Lost(_) => return,
         };
         self.push(Entry::new(Level::Warn, text));

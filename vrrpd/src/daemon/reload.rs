@@ -40,7 +40,7 @@ impl Daemon {
     pub(super) fn apply(&mut self, now: Instant, mut configuration: Configuration) {
         self.want_rules(configuration.routers.values());
         self.remove_others(now, &configuration);
-        self.give_up_addresses(&configuration);
+        self.give_up_objects(&configuration);
         let since = self.events.clock().realtime_usec(now);
         let mut changed = Vec::new();
         for (name, instance) in self.routers.iter() {
@@ -54,6 +54,9 @@ impl Daemon {
             let settings = config.settings.clone();
             if let Some(id) = self.routers.configure(&name, config) {
                 self.dispatch(now, id, Event::Reconfigure(settings));
+                if let Some(instance) = self.routers.get(id).filter(|instance| instance.router.is_active()) {
+                    self.holding.want_all(&instance.config, &self.guard.keeper);
+                }
             }
         }
         for (name, config) in configuration.routers {
@@ -83,14 +86,10 @@ impl Daemon {
     }
 
     /// Before anything is wanted anew: an address may move from one router to another.
-    fn give_up_addresses(&mut self, configuration: &Configuration) {
+    fn give_up_objects(&mut self, configuration: &Configuration) {
         for (name, instance) in self.routers.iter() {
             let Some(new) = configuration.routers.get(&**name) else { continue };
-            let kept = &new.settings.addresses;
-            for address in instance.config.settings.addresses.iter().filter(|address| !kept.contains(address))
-            {
-                self.table.unwant(address);
-            }
+            self.holding.give_up(&instance.config, new);
         }
     }
 }

@@ -28,10 +28,11 @@ impl Daemon {
         let mut ready = Vec::new();
         let mut now = now;
         while !self.is_settled() && now < deadline {
-            let retries = [self.table.deadline(), self.vmacs.table.deadline(), self.guard.keeper.deadline()];
+            let retries =
+                [self.holding.deadline(), self.vmacs.table.deadline(), self.guard.keeper.deadline()];
             let wake = retries.into_iter().flatten().fold(deadline, Instant::min);
             now = self.events.wait(Some(wake), &mut ready).map_err(Error::when("wait for events"))?;
-            self.read_answers(now);
+            self.read_reports(now);
             self.read_link_answers(now);
             self.read_rule_answers(now);
             self.settle(now);
@@ -48,6 +49,6 @@ impl Daemon {
 
     /// Nothing of ours is left in the kernel.
     fn is_settled(&self) -> bool {
-        self.table.is_settled() && self.vmacs.table.is_settled() && self.guard.keeper.is_settled()
+        self.holding.is_settled() && self.vmacs.table.is_settled() && self.guard.keeper.is_settled()
     }
 }

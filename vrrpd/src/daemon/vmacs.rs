@@ -104,7 +104,7 @@ impl Daemon {
 
     /// Its rules are not in force.
     fn is_held(&self, instance: &Instance) -> bool {
-        instance.config.settings.addresses.iter().any(|address| self.guard.keeper.holds(address.address))
+        instance.config.settings.held().any(|address| self.guard.keeper.holds(address.address))
     }
 }
 

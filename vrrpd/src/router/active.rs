@@ -191,7 +191,7 @@ impl Router {
     pub(super) fn reconfigure_active(&mut self, now: Instant, former: &Settings, actions: &mut Actions) {
         let State::Active(active) = &mut self.state else { return };
         let settings = &self.settings;
-        active.announcer.retain(&settings.addresses);
+        active.announcer.retain(settings);
         if former.garp.refresh != settings.garp.refresh {
             active.announcer.refresh_from(now, &settings.garp);
         }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::router::settings::Garp;
+use crate::router::settings::{Garp, Settings};
 use crate::types::VirtualAddress;
 
 #[derive(Debug)]
@@ -53,8 +53,9 @@ impl Announcer {
         self.refresh = after(now, garp.refresh);
     }
 
-    /// Keep only `addresses`.
-    pub(super) fn retain(&mut self, addresses: &[VirtualAddress]) {
+    /// Keep only what is still held.
+    pub(super) fn retain(&mut self, settings: &Settings) {
+        let addresses: BTreeSet<_> = settings.held().collect();
         self.installed.retain(|address| addresses.contains(address));
         self.queue.retain(|(address, _)| addresses.contains(address));
     }

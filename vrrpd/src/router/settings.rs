@@ -24,6 +24,8 @@ pub struct Settings {
     /// So many advertisements in a row must be missing before a Backup takes over, 1 to 100 (the RFC's 3).
     pub down_timer_adverts: u8,
     pub addresses: Vec<VirtualAddress>,
+    /// Held and announced with the others, but not advertised; of either family.
+    pub excluded_addresses: Vec<VirtualAddress>,
     pub garp: Garp,
     /// It is Active only together with all others of this name.
     pub sync_group: Option<Arc<str>>,
@@ -41,6 +43,7 @@ impl Default for Settings {
             advert_interval: Centiseconds(100),
             down_timer_adverts: DOWN_TIMER_ADVERTS,
             addresses: Vec::new(),
+            excluded_addresses: Vec::new(),
             garp: Garp::default(),
             sync_group: None,
         }
@@ -77,6 +80,11 @@ impl Default for Garp {
 }
 
 impl Settings {
+    /// Every address that the Active router has.
+    pub fn held(&self) -> impl Iterator<Item = &VirtualAddress> {
+        self.addresses.iter().chain(&self.excluded_addresses)
+    }
+
     pub fn is_owner(&self) -> bool {
         self.priority == Priority::OWNER
     }

@@ -97,7 +97,7 @@ fn members_of_a_sync_group_find_each_other_by_its_name() {
 fn an_owner_must_have_its_addresses_where_the_interfaces_are_known() {
     let present = crate::monitor::dump().unwrap();
     let lo = present.by_name("lo").unwrap();
-    assert!(lo.addresses().any(|own| own.address == IpAddr::from([127, 0, 0, 1])), "as everywhere");
+    assert!(lo.own().any(|own| own.address == IpAddr::from([127, 0, 0, 1])), "as everywhere");
     let owner = format!("{MINIMAL}priority = 255\n");
     let (_, report) = load_files(&[&owner], Some(&present));
     let expected = "toml:4:12: error: priority 255 is for the machine that owns the addresses, and lo has no 192.168.1.153";
