@@ -90,6 +90,7 @@ fn advert() -> Advert {
     }
 }
 
+// RFC 9568: -7.1-ttl -7.1-version -7.1-type -7.1-length -7.1-checksum -7.1-count +7.1-counters
 #[test]
 fn each_kind_of_bad_advertisement_is_dropped_counted_and_changes_nothing() {
     let site = Site::new();

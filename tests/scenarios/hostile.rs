@@ -211,6 +211,7 @@ fn play(row: &Row) {
     site.expect_state(if row.believed { "Backup" } else { "Active" });
 }
 
+// RFC 9568: -7.1-version -7.1-first +7.1-addresses +7.1-counters
 #[test]
 fn a_peer_that_is_configured_otherwise_is_explained_once_and_counted_always() {
     // Each has a site of its own; they wait most of the time.
@@ -226,6 +227,7 @@ fn a_peer_that_is_configured_otherwise_is_explained_once_and_counted_always() {
 }
 
 /// With `checksum = "auto"`, the default, both forms are understood and neither is worth a word.
+// RFC 9568: +5.2.8-others
 #[test]
 fn a_peer_with_the_other_checksum_is_followed_without_a_word() {
     let site = Site::new(V3);
@@ -236,6 +238,7 @@ fn a_peer_with_the_other_checksum_is_followed_without_a_word() {
 }
 
 /// An own packet that comes back, or another machine with our address: told, and no storm of answers.
+// RFC 9568: +6.4.3-own
 #[test]
 fn an_advertisement_with_our_own_address_is_told_and_not_answered() {
     let site = Site::new(V3);

@@ -94,6 +94,7 @@ fn state() -> Property {
     Property::router("keepalive_vi", "State")
 }
 
+// RFC 9568: +2.5 +6.4.2-silent +6.4.3-answer
 #[test]
 fn a_suspended_active_machine_loses_the_address_and_gets_it_back_without_two_answering() {
     let site = Site::new();
@@ -138,6 +139,7 @@ fn a_suspended_active_machine_loses_the_address_and_gets_it_back_without_two_ans
     assert!(last < spoke + SLACK, "keep2 still answered {:?} after keep1 had advertised", last - spoke);
 }
 
+// RFC 9568: +6.4.3-shutdown
 #[test]
 fn the_address_moves_at_once_when_the_active_machine_is_stopped_in_order() {
     let mut site = Site::new();

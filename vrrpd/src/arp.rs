@@ -41,6 +41,7 @@ pub fn gratuitous(mac: MacAddress, address: Ipv4Addr) -> [u8; FRAME] {
 mod tests {
     use super::*;
 
+    // RFC 9568: +6.4.1-garp
     #[test]
     fn the_frame_is_the_one_that_was_captured() {
         // keepalived 2.2.7 (Debian 12) becoming Active on an interface with this MAC address.

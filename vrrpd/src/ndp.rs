@@ -125,11 +125,13 @@ mod tests {
         })
     }
 
+    // RFC 9568: +6.4.1-na
     #[test]
     fn the_frame_is_the_one_that_was_captured() {
         assert_eq!(unsolicited(MAC, "2001:db8::7".parse().unwrap()), CAPTURED);
     }
 
+    // RFC 9568: +6.4.1-na
     #[test]
     fn a_neighbour_reads_a_router_that_overrides_and_was_not_asked() {
         let target: Ipv6Addr = "fe80::7".parse().unwrap();

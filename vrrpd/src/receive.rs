@@ -233,6 +233,7 @@ mod tests {
         }
     }
 
+    // RFC 9568: +7.1-other-interval +7.1-interval
     #[test]
     fn another_interval_is_dropped_in_version_2_and_believed_in_version_3() {
         let mut packet = advertisement(Body::V2(PASS));
@@ -243,6 +244,7 @@ mod tests {
         assert_eq!(expected.check(&packet), Ok(()));
     }
 
+    // RFC 9568: -7.1-version
     #[test]
     fn the_other_version_is_dropped() {
         let packet = advertisement(Body::V3(ChecksumForm::Rfc));
@@ -251,6 +253,7 @@ mod tests {
         assert_eq!(expected.check(&advertisement(Body::V2(PASS))), Err(Discard::Version(2)));
     }
 
+    // RFC 9568: +7.1-first -7.1-first +5.2.9-first
     #[test]
     fn a_list_without_a_link_local_address_first_is_believed_only_by_a_router_that_has_none_either() {
         let [link_local, global]: [IpAddr; 2] = ["fe80::1".parse().unwrap(), "2001:db8::1".parse().unwrap()];

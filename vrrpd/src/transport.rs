@@ -99,6 +99,7 @@ mod tests {
         Transport::Unicast(Unicast { source: None, peers: vec![near, far], ttl: 255, check_source })
     }
 
+    // RFC 9568: +5.1.1
     #[test]
     fn multicast_goes_to_the_group_and_is_believed_from_anybody_on_the_link() {
         let group = |family| Transport::Multicast.destinations(family).collect::<Vec<_>>();
@@ -108,6 +109,7 @@ mod tests {
         assert_eq!((path.destination, path.ttl), ("224.0.0.18".parse().unwrap(), (255, 255)));
     }
 
+    // RFC 9568: +7.1-ttl
     #[test]
     fn unicast_goes_to_each_peer_and_is_believed_from_peers_only_each_with_its_own_ttl() {
         let peers: Vec<_> = unicast(true).destinations(Family::V4).collect();

@@ -103,6 +103,7 @@ fn ipv6(frame: &[u8], at: usize) -> IpAddr {
     <[u8; 16]>::try_from(&frame[at..at + 16]).unwrap().into()
 }
 
+// RFC 9568: +5.2.1 +5.2.8-ipv4 +5.2.8-ipv6 +5.2.8-others
 #[test]
 fn each_captured_advertisement_is_read_and_written_again_to_the_same_bytes() {
     for (name, frames) in pcap::all() {
@@ -132,6 +133,7 @@ fn what_was_sent_to_one_is_not_taken_for_what_was_sent_to_all() {
     }
 }
 
+// RFC 9568: +6.4.1-garp
 #[test]
 fn each_captured_gratuitous_arp_is_the_one_that_we_send() {
     let mut seen = 0;

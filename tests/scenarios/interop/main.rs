@@ -128,6 +128,7 @@ fn run_all(runs: VecDeque<(Cell, Pairing)>, jobs: usize) -> Vec<Row> {
     rows.into_inner().expect("no thread panicked")
 }
 
+// RFC 9568: +5.1.1 +5.1.2 +6.4.3-answer
 #[test]
 fn vrrpd_and_keepalived_share_an_address_alone_with_their_own_kind_and_with_each_other() {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);

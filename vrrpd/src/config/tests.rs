@@ -35,6 +35,7 @@ fn router(text: &str) -> RouterConfig {
     configuration.routers.remove("gateway").expect("there is a router")
 }
 
+// RFC 9568: +5.2.3
 #[test]
 fn what_is_left_out_has_the_defaults_that_keepalived_and_the_rfc_have() {
     let router = router(MINIMAL);
@@ -95,6 +96,7 @@ fn keepaliveds_words_are_answered_with_ours() {
     );
 }
 
+// RFC 9568: -5.2.3 -5.2.4
 #[test]
 fn wrong_types_and_values_are_all_reported_where_they_stand() {
     assert_reports(
@@ -119,6 +121,7 @@ fn wrong_types_and_values_are_all_reported_where_they_stand() {
     );
 }
 
+// RFC 9568: -5.2.7
 #[test]
 fn intervals_must_fit_the_version() {
     for (version, interval, message) in [

@@ -210,6 +210,7 @@ mod tests {
         Object::Address(config.settings.addresses[0].clone())
     }
 
+    // RFC 9568: +7.1-vrid -7.1-vrid +5.2.9-family
     #[test]
     fn a_router_is_found_by_its_name_its_advertisements_and_its_address_until_it_is_removed() {
         let (first, second) = (configured(1, "10.0.0.1/32"), configured(2, "10.0.0.2/32"));

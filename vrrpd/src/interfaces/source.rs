@@ -172,6 +172,7 @@ mod tests {
         assert_eq!(interfaces.primary(&name, Family::V4, &[]), Err(Fault::Missing(name)));
     }
 
+    // RFC 9568: +5.1.1
     #[test]
     fn a_virtual_address_is_never_the_source_unless_there_is_no_other() {
         let mut interfaces = Interfaces::default();
@@ -189,6 +190,7 @@ mod tests {
         assert_eq!(interfaces.primary(&name, Family::V4, &[virtual_address(51)]), Ok([10, 0, 0, 1].into()));
     }
 
+    // RFC 9568: +5.1.2
     #[test]
     fn an_ipv6_router_sends_from_the_link_local_address_once_nobody_else_claims_it() {
         let none = AddressHeaderFlags::empty();

@@ -1,3 +1,5 @@
+mod ipv6;
+
 use super::{decode as decode_from, *};
 
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 100, 11));
@@ -47,6 +49,7 @@ fn a_captured_version_2_packet_is_read_and_written() {
     assert_eq!(ours.encode(SOURCE, GROUP.into()), V2[20..44]);
 }
 
+// RFC 9568: +5.2.1 +5.2.8-ipv4 +5.2.8-others +7.1-checksum +7.1-version +7.1-type
 #[test]
 fn both_checksums_of_version_3_are_read_told_apart_and_written() {
     for (bytes, form) in [(V3_PSEUDO_HEADER, ChecksumForm::Keepalived), (V3_MESSAGE_ONLY, ChecksumForm::Rfc)]
@@ -57,6 +60,7 @@ fn both_checksums_of_version_3_are_read_told_apart_and_written() {
     }
 }
 
+// RFC 9568: +5.2.6 +5.2.7
 #[test]
 fn the_longest_interval_fills_twelve_bits_and_reserved_bits_are_ignored() {
     let ours = advertisement(4095, Body::V3(ChecksumForm::Rfc));
@@ -67,6 +71,7 @@ fn the_longest_interval_fills_twelve_bits_and_reserved_bits_are_ignored() {
     assert_eq!(decode(&datagram(&bytes)).unwrap(), ours);
 }
 
+// RFC 9568: +5.2.5 +7.1-length +7.1-count
 #[test]
 fn the_most_addresses_that_fit_come_back() {
     let mut ours = advertisement(100, Body::V3(ChecksumForm::Rfc));
@@ -88,6 +93,7 @@ fn with(index: usize, value: u8) -> Result<Advertisement, Discard> {
     decode(&datagram(&bytes))
 }
 
+// RFC 9568: -7.1-ttl -7.1-version -7.1-type -7.1-checksum -7.1-vrid -7.1-count -7.1-interval -5.2.8-ipv4 -5.2.5
 #[test]
 fn each_check_of_section_7_1_has_its_own_answer() {
     for ttl in [0, 1, 254] {
@@ -111,6 +117,7 @@ fn each_check_of_section_7_1_has_its_own_answer() {
     assert_eq!(decode(&datagram(&bytes)), Err(Discard::Checksum));
 }
 
+// RFC 9568: +7.1-length -7.1-length -5.2.5
 #[test]
 fn a_packet_short_of_one_byte_is_dropped_and_a_longer_one_is_read() {
     for length in 0..V3_MESSAGE_ONLY.len() {

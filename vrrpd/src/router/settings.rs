@@ -120,6 +120,7 @@ mod tests {
         Settings { version, priority: Priority(priority), ..Settings::default() }
     }
 
+    // RFC 9568: +6.1-skew +6.1-down
     #[test]
     fn version_3_times_follow_the_interval_below_a_centisecond() {
         for (priority, interval, skew_nanos, down_micros) in [

@@ -40,6 +40,7 @@ fn settled_active(lan: &mut Lan) -> Result<usize, String> {
     lan.actives(0).first().copied().ok_or_else(|| "nobody is active".into())
 }
 
+// RFC 9568: +sim-one
 #[test]
 fn from_a_cold_start_exactly_one_router_becomes_active_and_stays() {
     let name = "properties::from_a_cold_start_exactly_one_router_becomes_active_and_stays";
@@ -54,6 +55,7 @@ fn from_a_cold_start_exactly_one_router_becomes_active_and_stays() {
     );
 }
 
+// RFC 9568: +sim-one +sim-rate +8.1.2
 #[test]
 fn after_any_trouble_calm_brings_exactly_one_active_router_within_the_bound() {
     let name = "properties::after_any_trouble_calm_brings_exactly_one_active_router_within_the_bound";
@@ -73,6 +75,7 @@ fn after_any_trouble_calm_brings_exactly_one_active_router_within_the_bound() {
     );
 }
 
+// RFC 9568: +sim-one +sim-rate
 #[test]
 fn after_a_hostile_machine_too_and_whatever_it_says_nobody_sends_much() {
     let name = "properties::after_a_hostile_machine_too_and_whatever_it_says_nobody_sends_much";
@@ -102,6 +105,7 @@ fn troubled(lan: &mut Lan, variety: Variety, rounds: u32) {
     }
 }
 
+// RFC 9568: +sim-stop
 #[test]
 fn a_graceful_stop_hands_over_within_the_best_backups_skew_time() {
     let name = "properties::a_graceful_stop_hands_over_within_the_best_backups_skew_time";
@@ -149,6 +153,7 @@ fn best(
     backups.map(|station| time(&station.router, interval)).min().unwrap()
 }
 
+// RFC 9568: +sim-loss
 #[test]
 fn two_advertisements_lost_in_a_row_change_nothing() {
     let name = "properties::two_advertisements_lost_in_a_row_change_nothing";
@@ -169,6 +174,7 @@ fn two_advertisements_lost_in_a_row_change_nothing() {
     );
 }
 
+// RFC 9568: -sim-loss
 #[test]
 fn three_advertisements_lost_in_a_row_make_another_router_active() {
     let name = "properties::three_advertisements_lost_in_a_row_make_another_router_active";
@@ -186,6 +192,7 @@ fn three_advertisements_lost_in_a_row_make_another_router_active() {
     );
 }
 
+// RFC 9568: +6.4.3-converge
 #[test]
 fn a_healed_split_ends_within_an_interval_and_the_last_to_announce_is_the_survivor() {
     let name = "properties::a_healed_split_ends_within_an_interval_and_the_last_to_announce_is_the_survivor";

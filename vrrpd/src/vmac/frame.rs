@@ -76,6 +76,7 @@ mod tests {
 
     const MAC: MacAddress = [0, 0, 0x5e, 0, 1, 51];
 
+    // RFC 9568: +5.1.1 +7.2 +7.3
     #[test]
     fn an_ipv4_frame_has_the_virtual_mac_ttl_255_and_a_right_checksum() {
         let payload = [0x31, 51, 100, 1, 0, 100, 0, 0, 10, 0, 0, 50];
@@ -91,6 +92,7 @@ mod tests {
         assert_eq!((datagram.ttl, datagram.payload), (255, payload.as_slice()));
     }
 
+    // RFC 9568: +5.1.2 +7.3
     #[test]
     fn an_ipv6_frame_goes_to_the_group_with_hop_limit_255() {
         let source: Ipv6Addr = "fe80::1".parse().unwrap();

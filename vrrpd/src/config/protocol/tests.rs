@@ -22,6 +22,7 @@ fn load_one(lines: &str) -> (Option<RouterConfig>, String) {
     (configuration.routers.remove("r0"), report)
 }
 
+// RFC 9568: +6.1-down
 #[test]
 fn what_is_left_out_is_as_the_rfc_has_it() {
     let (router, report) = load_one("");
@@ -93,6 +94,7 @@ fn members_of_a_sync_group_find_each_other_by_its_name() {
     assert!(report.contains("warning: sync group \"g\" has members of priority 100 and 7"), "{report}");
 }
 
+// RFC 9568: -5.2.4
 #[test]
 fn an_owner_must_have_its_addresses_where_the_interfaces_are_known() {
     let present = crate::monitor::dump().unwrap();

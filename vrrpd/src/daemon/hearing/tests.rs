@@ -61,6 +61,7 @@ fn sends(instance: &Instance, now: Instant) -> Body {
         .body
 }
 
+// RFC 9568: +7.1-checksum +7.1-count +7.1-interval
 #[test]
 fn a_good_advertisement_is_an_event_and_nothing_to_speak_of() {
     let now = start();
@@ -72,6 +73,7 @@ fn a_good_advertisement_is_an_event_and_nothing_to_speak_of() {
     assert_eq!(instance.counters.advertisements_received, 1);
 }
 
+// RFC 9568: -7.1-version +7.1-counters
 #[test]
 fn a_peer_of_another_version_is_explained_once_counted_always_and_shown_until_it_is_over() {
     let now = start();
@@ -94,6 +96,7 @@ fn a_peer_of_another_version_is_explained_once_counted_always_and_shown_until_it
     assert_eq!(instance.remark_sentences(), [""; 0]);
 }
 
+// RFC 9568: +7.1-other-interval +7.1-addresses +7.1-owner +8.3.2
 #[test]
 fn what_is_odd_but_believed_is_said_counted_and_shown() {
     let now = start();
@@ -120,6 +123,7 @@ fn what_is_odd_but_believed_is_said_counted_and_shown() {
     assert!(hearing.news[0].text.contains("has the address of this router"), "{:?}", hearing.news);
 }
 
+// RFC 9568: +5.2.8-others
 #[test]
 fn with_checksum_auto_the_form_follows_the_peers_and_their_disagreement_is_said() {
     let now = start();

@@ -2,6 +2,7 @@
 
 use super::*;
 
+// RFC 9568: +8.1.2
 #[test]
 fn an_address_is_announced_when_it_is_installed_and_again_after_the_delay_and_then_refreshed() {
     let mut bench = Bench::backup(settings(100));
@@ -84,6 +85,7 @@ fn a_frame_that_could_not_be_sent_is_sent_later_unless_the_address_is_given_up_m
     assert_eq!(bench.router.next_announcement(bench.now), None, "a Backup has nothing to announce");
 }
 
+// RFC 9568: -8.1.2
 #[test]
 fn an_address_that_was_lost_is_not_announced_until_it_is_back() {
     let mut bench = Bench::active(settings(100));
@@ -93,6 +95,7 @@ fn an_address_that_was_lost_is_not_announced_until_it_is_back() {
     assert_eq!(bench.announced(Event::Announce), [address(50), address(50)]);
 }
 
+// RFC 9568: -8.1.2
 #[test]
 fn a_backup_announces_nothing() {
     let mut bench = Bench::backup(settings(100));

@@ -134,6 +134,7 @@ fn the_effective_priority_decides_and_shifts_the_timer() {
     assert_eq!(bench.router.state(), StateName::Backup);
 }
 
+// RFC 9568: -5.2.4
 #[test]
 fn no_effective_priority_is_an_owners_or_gives_up_and_an_owners_stays() {
     let mut bench = Bench::backup(settings(100));
@@ -146,6 +147,7 @@ fn no_effective_priority_is_an_owners_or_gives_up_and_an_owners_stays() {
     assert_eq!(owner.router.priority(), Priority(255));
 }
 
+// RFC 9568: -sim-rate
 #[test]
 fn whoever_teaches_a_tiny_interval_and_gives_up_at_once_makes_us_active_once_an_interval_at_most() {
     let mut bench = Bench::active(settings(254));

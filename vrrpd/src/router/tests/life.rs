@@ -4,6 +4,7 @@ use super::*;
 
 // Late
 
+// RFC 9568: +2.5
 #[test]
 fn an_active_router_that_slept_too_long_steps_down_before_it_speaks() {
     let mut bench = Bench::active(settings(100));

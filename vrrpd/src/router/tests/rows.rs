@@ -4,6 +4,7 @@ use super::*;
 
 // 6.4.1 Initialize
 
+// RFC 9568: +6.4.1-owner +5.2.4
 #[test]
 fn an_owner_is_active_from_the_start() {
     let mut bench = Bench::initialize(settings(255));
@@ -13,6 +14,7 @@ fn an_owner_is_active_from_the_start() {
     assert_eq!(*bench.router.reason(), Reason::Owner);
 }
 
+// RFC 9568: +6.4.1-backup +6.1-down
 #[test]
 fn anybody_else_starts_as_backup_and_listens_for_active_down_interval() {
     let mut bench = Bench::initialize(settings(100));
@@ -23,6 +25,7 @@ fn anybody_else_starts_as_backup_and_listens_for_active_down_interval() {
 
 // 6.4.2 Backup
 
+// RFC 9568: +6.4.2-shutdown
 #[test]
 fn a_backup_shuts_down_without_a_word() {
     let mut bench = Bench::backup(settings(100));
@@ -30,6 +33,7 @@ fn a_backup_shuts_down_without_a_word() {
     assert_eq!((bench.router.state(), bench.router.deadline()), (StateName::Initialize, None));
 }
 
+// RFC 9568: +6.4.2-timer
 #[test]
 fn active_down_timer_makes_a_backup_active_advertisement_first() {
     let mut bench = Bench::backup(settings(100));
@@ -45,6 +49,7 @@ fn a_timer_that_fires_early_does_nothing() {
     assert_eq!(bench.router.state(), StateName::Backup);
 }
 
+// RFC 9568: +6.4.2-zero +6.1-learned
 #[test]
 fn priority_zero_shortens_the_wait_to_the_skew_time_of_the_learned_interval() {
     let mut bench = Bench::backup(settings(100));
@@ -55,6 +60,7 @@ fn priority_zero_shortens_the_wait_to_the_skew_time_of_the_learned_interval() {
     assert_eq!(*bench.router.reason(), Reason::Released(GREATER));
 }
 
+// RFC 9568: +6.4.2-follow +6.4.2-equal -6.4.2-lesser
 #[test]
 fn a_greater_or_equal_priority_restarts_the_timer_whatever_the_address() {
     for (from, priority) in [(SMALLER, 100), (GREATER, 100), (SMALLER, 101), (SMALLER, 255)] {
@@ -65,6 +71,7 @@ fn a_greater_or_equal_priority_restarts_the_timer_whatever_the_address() {
     }
 }
 
+// RFC 9568: +6.4.2-lesser
 #[test]
 fn a_lesser_priority_is_discarded_and_preempted_at_the_old_deadline() {
     let mut bench = Bench::backup(settings(100));
@@ -76,6 +83,7 @@ fn a_lesser_priority_is_discarded_and_preempted_at_the_old_deadline() {
     assert_eq!(*bench.router.reason(), Reason::Preempted { peer: GREATER, priority: Priority(99) });
 }
 
+// RFC 9568: +6.4.2-follow +6.4.2-owner
 #[test]
 fn without_preemption_a_lesser_priority_is_followed_but_not_by_an_owner() {
     let mut bench = Bench::backup(Settings { preempt: false, ..settings(100) });
@@ -90,6 +98,7 @@ fn without_preemption_a_lesser_priority_is_followed_but_not_by_an_owner() {
     assert_eq!(owner.router.deadline(), before);
 }
 
+// RFC 9568: +6.1-learned +7.1-other-interval
 #[test]
 fn version_3_learns_the_interval_and_computes_skew_and_down_interval_from_it() {
     let mut bench = Bench::backup(settings(100));
@@ -109,6 +118,7 @@ fn version_2_never_learns_an_interval() {
     assert_eq!(bench.wait(), micros(3_609_375));
 }
 
+// RFC 9568: +sim-loss
 #[test]
 fn two_lost_advertisements_change_nothing() {
     let mut bench = Bench::backup(settings(254));
@@ -120,6 +130,7 @@ fn two_lost_advertisements_change_nothing() {
 
 // 6.4.3 Active
 
+// RFC 9568: +6.4.3-shutdown +5.2.4
 #[test]
 fn an_active_router_shuts_down_with_priority_zero_before_its_addresses_go() {
     let mut bench = Bench::active(settings(100));
@@ -128,6 +139,7 @@ fn an_active_router_shuts_down_with_priority_zero_before_its_addresses_go() {
     assert_eq!((bench.router.state(), bench.router.deadline()), (StateName::Initialize, None));
 }
 
+// RFC 9568: +6.4.3-timer
 #[test]
 fn adver_timer_sends_an_advertisement_each_interval() {
     let mut bench = Bench::active(settings(100));
@@ -137,6 +149,7 @@ fn adver_timer_sends_an_advertisement_each_interval() {
     }
 }
 
+// RFC 9568: +6.4.3-zero
 #[test]
 fn priority_zero_is_answered_with_an_advertisement_and_the_timer_set_anew() {
     let mut bench = Bench::active(settings(100));
@@ -145,6 +158,7 @@ fn priority_zero_is_answered_with_an_advertisement_and_the_timer_set_anew() {
     assert!(bench.router.is_active());
 }
 
+// RFC 9568: +6.4.3-greater
 #[test]
 fn a_greater_priority_ends_the_active_state_and_its_interval_is_learned() {
     let mut bench = Bench::active(Settings { preempt: false, ..settings(100) });
@@ -154,6 +168,7 @@ fn a_greater_priority_ends_the_active_state_and_its_interval_is_learned() {
     assert_eq!(bench.router.active_peer(), Some(SMALLER));
 }
 
+// RFC 9568: +6.4.3-greater -6.4.3-greater
 #[test]
 fn a_tie_goes_to_the_greater_address_compared_without_sign() {
     for (theirs, yields) in [
@@ -169,6 +184,7 @@ fn a_tie_goes_to_the_greater_address_compared_without_sign() {
     }
 }
 
+// RFC 9568: +6.4.3-lesser
 #[test]
 fn a_lesser_router_is_answered_at_once_with_an_advertisement_and_gratuitous_arps_and_arps_again_later() {
     for (from, priority) in [(GREATER, 99), (SMALLER, 100)] {
@@ -198,6 +214,7 @@ fn the_last_word_of_a_preempted_router_is_no_conflict_but_more_words_are() {
     assert_eq!(actions[1], send(100), "{actions:?}");
 }
 
+// RFC 9568: -sim-rate
 #[test]
 fn however_much_a_lesser_router_says_it_is_answered_once_an_interval() {
     for priority in [0, 99] {
@@ -230,6 +247,7 @@ fn a_conflict_ends_with_gratuitous_arps_even_when_the_last_word_was_not_answered
     assert!(announced.is_some_and(|at| at >= last_word + SECOND));
 }
 
+// RFC 9568: +6.4.3-own
 #[test]
 fn our_own_packet_come_back_is_reported_and_not_answered() {
     let mut bench = Bench::active(settings(100));
@@ -237,6 +255,7 @@ fn our_own_packet_come_back_is_reported_and_not_answered() {
     assert!(bench.router.is_active());
 }
 
+// RFC 9568: +7.1-owner +8.3.2
 #[test]
 fn two_owners_run_the_election_and_say_so() {
     let mut bench = Bench::active(settings(255));
