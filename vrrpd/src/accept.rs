@@ -162,6 +162,7 @@ mod tests {
         }
     }
 
+    // RFC 9568: +6.4.3-accept -6.4.3-accept
     #[test]
     fn addresses_are_refused_but_for_neighbour_discovery_which_comes_first() {
         let tables = rules().tables();

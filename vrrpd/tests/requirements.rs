@@ -61,11 +61,11 @@ fn collect(name: &str, text: &str, shown: &mut Shown) -> Result<(), String> {
         let test = signature.and_then(|line| line.strip_prefix("fn ")).and_then(|line| line.split_once('('));
         let Some((test, _)) = test else { return Err(format!("{place}: not above a test function")) };
         for claim in claims.split_whitespace() {
-            let (sign, id) = claim.split_at(1);
-            let ('+' | '-') = sign.chars().next().unwrap() else {
+            let signed = |sign| claim.strip_prefix(sign).map(|id| (sign, id));
+            let Some((sign, id)) = signed('+').or_else(|| signed('-')) else {
                 return Err(format!("{place}: '{claim}' must begin with + or -"));
             };
-            let entry = (sign.chars().next().unwrap(), format!("`{name}` {}", test.replace('_', " ")));
+            let entry = (sign, format!("`{name}` {}", test.replace('_', " ")));
             shown.entry(id.to_owned()).or_default().push(entry);
         }
     }
@@ -80,7 +80,7 @@ fn mistakes(requirements: &[Requirement], shown: &Shown) -> Vec<String> {
         let has = |sign| tests.iter().any(|(other, _)| *other == sign);
         match why_not {
             Some(_) if !tests.is_empty() => {
-                mistakes.push(format!("[{id}] has a test and a reason why it has none"))
+                mistakes.push(format!("[{id}] has a test and a reason why it has none"));
             }
             Some(_) => {}
             None if tests.is_empty() => mistakes.push(format!("[{id}] has neither a test nor a reason")),
@@ -116,8 +116,8 @@ fn table(requirements: &[Requirement], shown: &Shown) -> String {
 }
 
 fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(folder).expect("the folder is part of the sources") {
+        let path = entry.expect("it can be listed").path();
         if path.is_dir() {
             rust_files(&path, files);
         } else if path.extension().is_some_and(|ending| ending == "rs") {
@@ -127,7 +127,7 @@ fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
 }
 
 fn collect_all() -> Shown {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the workspace");
     let mut files = Vec::new();
     for folder in ["vrrpd/src", "vrrpd/tests", "tests/scenarios"] {
         rust_files(&root.join(folder), &mut files);
@@ -135,8 +135,9 @@ fn collect_all() -> Shown {
     files.sort();
     let mut shown = Shown::new();
     for file in files.iter().filter(|file| !file.ends_with("tests/requirements.rs")) {
-        let name = file.strip_prefix(root).unwrap().display().to_string();
-        collect(&name, &std::fs::read_to_string(file).unwrap(), &mut shown).unwrap();
+        let name = file.strip_prefix(root).expect("it is below").display().to_string();
+        let text = std::fs::read_to_string(file).expect("sources can be read");
+        collect(&name, &text, &mut shown).unwrap_or_else(|mistake| panic!("{mistake}"));
     }
     shown
 }

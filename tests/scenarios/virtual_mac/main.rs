@@ -14,6 +14,7 @@ const TABLES: &str = "nft list table inet trivet && nft list table arp trivet";
 const LINK: &str = "ip link show vrrp.51";
 const HELD: &str = "ip -4 -o addr show dev vrrp.51 | grep -q 10.0.0.50";
 
+// RFC 9568: +7.2 +7.3 +6.4.1-garp +6.4.1-na +6.4.3-answer +6.4.2-silent
 #[test]
 fn advertisements_announcements_and_answers_have_the_virtual_mac_address_and_no_other() {
     let site = Site::new("vmac = true");
@@ -91,6 +92,7 @@ fn a_director_that_loses_its_cable_and_finds_it_again_is_followed_by_the_client(
     site.expect_one_mac();
 }
 
+// RFC 9568: +7.2
 #[test]
 fn advertisements_can_leave_with_the_interfaces_own_mac_address() {
     let site = Site::new("vmac = { advertise_from_parent = true }");
@@ -101,6 +103,7 @@ fn advertisements_can_leave_with_the_interfaces_own_mac_address() {
     site.expect_answers_from_the_virtual_mac_only();
 }
 
+// RFC 9568: -6.4.3-accept +6.4.3-forward
 #[test]
 fn with_accept_false_the_address_routes_and_answers_arp_and_accepts_nothing() {
     let site = Site::new("vmac = true\naccept = false");

@@ -267,6 +267,7 @@ mod tests {
         assert!(said.contains("unicast advertisements always leave"), "{said}");
     }
 
+    // RFC 9568: +6.4.3-accept
     #[test]
     fn an_owner_always_accepts() {
         let (configuration, said) = read(&[&router("eth0", 50, "priority = 255\naccept = false")]);

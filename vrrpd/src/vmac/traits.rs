@@ -120,3 +120,24 @@ fn settings(families: &[AfSpecUnspec]) -> Settings {
     }
     settings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // RFC 9568: +7.4
+    #[test]
+    fn no_address_is_generated_from_the_virtual_mac_address_where_there_is_ipv6() {
+        let none = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
+        let families = |ipv6| {
+            let attribute = Settings::wanted(false).attribute(ipv6);
+            let LinkAttribute::AfSpecUnspec(families) = attribute else { panic!("{attribute:?}") };
+            families
+        };
+        assert!(families(true).contains(&none));
+        assert!(!families(false).contains(&none));
+        let eui64 = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::Eui64)]);
+        assert!(settings(&[none]).no_generated_address);
+        assert!(!settings(&[eui64]).no_generated_address);
+    }
+}

@@ -4,6 +4,7 @@ use daemon::testing::TempRoot;
 
 use super::*;
 use crate::config::{Configuration, RouterConfig, load};
+use crate::types::VirtualAddress;
 
 const MINIMAL: &str = "interface = 'lo'\nvirtual_router_id = 51\naddresses = ['192.168.1.153/24']\n";
 
@@ -109,4 +110,33 @@ fn an_owner_must_have_its_addresses_where_the_interfaces_are_known() {
     let elsewhere = owner.replace("'lo'", "'nowhere0'");
     let (_, report) = load_files(&[&elsewhere], Some(&present));
     assert!(!report.contains("error"), "it may get it with the interface: {report}");
+}
+
+/// What `check_ipv6` says of a file with these addresses.
+fn ipv6_report(addresses: &[&str], version: Version) -> String {
+    let root = TempRoot::new();
+    root.write("etc/trivet/vrrp.d/six.toml", "version = 2\naddresses = []\n");
+    let mut report = Report::new();
+    let files = daemon::dropin::load_directory(root.path(), "vrrp.d", &mut report);
+    let mut reader = Reader::new(&files[0].table, &mut report);
+    let address = |text: &&str| VirtualAddress {
+        interface: "lo".into(),
+        address: text.parse().unwrap(),
+        prefix_len: 64,
+    };
+    let addresses = addresses.iter().map(address).collect();
+    check(&mut reader, &Settings { version, addresses, ..Settings::default() }, Family::V6, None);
+    report.to_string()
+}
+
+// RFC 9568: +5.2.9-first -5.2.9-first
+#[test]
+fn an_ipv6_router_without_a_link_local_address_first_is_warned_of_and_version_2_refused() {
+    assert_eq!(ipv6_report(&["fe80::1", "2001:db8::1"], Version::V3), "");
+    for addresses in [&["2001:db8::1", "fe80::1"][..], &["2001:db8::1"]] {
+        let report = ipv6_report(addresses, Version::V3);
+        assert!(report.contains("six.toml:2:13: warning: the first address of an IPv6 router"), "{report}");
+    }
+    let report = ipv6_report(&["fe80::1"], Version::V2);
+    assert!(report.contains("six.toml:1:11: error: version 2 is of IPv4"), "{report}");
 }
