@@ -138,8 +138,15 @@ impl BusService {
             let told = shown.as_ref().map_or(0, |former| former.transitions.count());
             if self.update(session, &mut objects, &mut shown).await? {
                 let now = properties::<Manager>(connection, MANAGER).await?;
-                announce_changes(connection, MANAGER, &Manager::name(), &["Discarded"], &manager, &now)
-                    .await?;
+                announce_changes(
+                    connection,
+                    MANAGER,
+                    &Manager::name(),
+                    &["Discarded", "Lateness"],
+                    &manager,
+                    &now,
+                )
+                .await?;
                 manager = now;
             }
             if let Some(snapshot) = &shown {
@@ -216,6 +223,12 @@ impl Manager {
     #[zbus(property(emits_changed_signal = "false"))]
     fn discarded(&self) -> HashMap<&'static str, u64> {
         Discard::NAMES.into_iter().zip(self.model.latest().discarded.get()).collect()
+    }
+
+    /// How late timers were since the start: Turns (how often it was measured), MedianUsec, P99Usec, P999Usec, MaxUsec.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn lateness(&self) -> HashMap<&'static str, u64> {
+        self.model.latest().lateness.get().rows().collect()
     }
 }
 

@@ -41,6 +41,7 @@ use crate::config::Configuration;
 use crate::group::Position;
 use crate::interfaces::{Changes, Interfaces};
 use crate::job::Meaning;
+use crate::lateness::Lateness;
 use crate::monitor::{self, Monitor, Rest};
 use crate::receive::Discard;
 use crate::router::reason::Fault;
@@ -116,6 +117,7 @@ pub struct Daemon {
     /// Routers whose deadline has come; empty between turns.
     due: Vec<RouterId>,
     discarded: [u64; Discard::COUNT],
+    lateness: Lateness,
     buffer: Buffer,
     journal: Journal,
     showing: Showing,
@@ -166,6 +168,7 @@ impl Daemon {
             groups: Groups::default(),
             due: Vec::new(),
             discarded: Default::default(),
+            lateness: Lateness::default(),
             buffer: Buffer::default(),
             journal: Journal::default(),
             showing: Showing::new(publisher, farewell),
@@ -270,11 +273,14 @@ impl Daemon {
         self.fire_grace(now);
         // All that are due now, and each of them once: a router that has more to do is due again in the next turn.
         let mut due = std::mem::take(&mut self.due);
-        self.routers.take_due(now, &mut due);
+        let earliest = self.routers.take_due(now, &mut due);
         for id in due.drain(..) {
             self.dispatch(now, id, Event::Timer);
         }
         self.due = due;
+        if let Some(earliest) = earliest {
+            self.lateness.record(self.events.clock().now().saturating_duration_since(earliest));
+        }
     }
 
     /// Addresses first: they are what clients wait for.

@@ -12,6 +12,7 @@ pub mod group;
 pub mod interfaces;
 pub mod job;
 pub mod kernel;
+pub mod lateness;
 pub mod lease;
 pub mod monitor;
 pub mod ndp;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::RouterConfig;
 use crate::counters::Counters;
+use crate::lateness::Lateness;
 use crate::peers::status::PeerStatus;
 use crate::receive::Discard;
 use crate::router::StateName;
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub routers: Vec<Arc<RouterStatus>>,
     /// Packets that belong to no router here, by reason.
     pub discarded: Shared<[u64; Discard::COUNT]>,
+    /// Of the loop's timers.
+    pub lateness: Shared<Lateness>,
     /// The loop has said it all; not so before its first turn.
     pub is_complete: bool,
     /// The daemon ends, and none of its routers goes on.

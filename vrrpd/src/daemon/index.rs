@@ -151,9 +151,10 @@ impl Routers {
         self.timers.set(id, deadline);
     }
 
-    /// Put the routers whose deadline has come into `due`, the earliest first. Each is to have its event now.
-    pub(super) fn take_due(&mut self, now: Instant, due: &mut Vec<RouterId>) {
-        self.timers.take_due(now, due);
+    /// Put the routers whose deadline has come into `due`, the earliest first, and tell its deadline. Each is
+    /// to have its event now.
+    pub(super) fn take_due(&mut self, now: Instant, due: &mut Vec<RouterId>) -> Option<Instant> {
+        self.timers.take_due(now, due)
     }
 
     fn place_mut(&mut self, id: RouterId) -> Option<&mut Place> {

@@ -11,6 +11,7 @@ use daemon::bus::Publisher;
 
 use super::Daemon;
 use crate::bus::Farewell;
+use crate::lateness::Lateness;
 use crate::receive::Discard;
 use crate::router::reason::Reason;
 use crate::router::{Event, Router};
@@ -55,6 +56,7 @@ pub(super) struct Showing {
     publish_at: Option<Instant>,
     figures_at: Option<Instant>,
     discarded: Shared<[u64; Discard::COUNT]>,
+    lateness: Shared<Lateness>,
     pub(super) transitions: Transitions,
     farewell: Farewell,
 }
@@ -66,6 +68,7 @@ impl Showing {
             publish_at: None,
             figures_at: None,
             discarded: Shared::default(),
+            lateness: Shared::default(),
             transitions: Transitions::default(),
             farewell,
         }
@@ -111,6 +114,7 @@ impl Daemon {
 
     fn publish_figures(&mut self, now: Instant) {
         let mut complete = self.showing.discarded.set(&self.discarded);
+        complete &= self.showing.lateness.set(&self.lateness);
         for instance in self.routers.values_mut() {
             complete &= instance.publish_figures(|then| self.events.clock().realtime_usec(then));
             // What a peer has not done for a minute is over.
@@ -128,6 +132,7 @@ impl Daemon {
         Snapshot {
             routers: ids.into_iter().filter_map(status).collect(),
             discarded: self.showing.discarded.clone(),
+            lateness: self.showing.lateness.clone(),
             is_complete: true,
             is_last: false,
             tracked: Arc::clone(&self.tracks.tracked),

@@ -57,13 +57,16 @@ impl Timers {
         None
     }
 
-    /// Put every router whose deadline has come into `due`, the earliest first. Each is to be `set` again.
-    pub(super) fn take_due(&mut self, now: Instant, due: &mut Vec<RouterId>) {
+    /// Put every router whose deadline has come into `due`, the earliest first, and tell its deadline. Each is to be
+    /// `set` again.
+    pub(super) fn take_due(&mut self, now: Instant, due: &mut Vec<RouterId>) -> Option<Instant> {
+        let earliest = self.next().filter(|at| *at <= now);
         while self.next().is_some_and(|at| at <= now) {
             let Some(Reverse((_, router))) = self.heap.pop() else { break };
             self.timers[router.number()] = Timer::default();
             due.push(router);
         }
+        earliest
     }
 }
 
