@@ -82,6 +82,30 @@ fn a_restart_with_another_configuration_goes_on_with_the_difference() {
     }
 }
 
+/// What its addresses live on and by stays with them: the macvlan, which is never down, and the rules.
+#[test]
+fn a_restart_and_a_crash_of_a_router_with_a_virtual_mac_and_without_accept_mode_are_no_failover() {
+    let pair = PairBesideKeepalived::new(SECOND);
+    pair.edit("priority = 150", "priority = 150\\nvmac = true\\naccept = false");
+    pair.trivet.machine.sh("systemctl reload vrrpd");
+    pair.expect_ours();
+    let link = || pair.trivet.machine.sh("ip -d link show vrrp.1; nft list tables");
+    let before = wait("its link is up", PATIENCE, || Some(link()).filter(|text| text.contains("state UP")));
+    assert!(before.contains("trivet"), "no table: {before}");
+    pair.expect_adverts(2);
+    let watch = pair.trivet.machine.root().join("root/links");
+    pair.trivet.machine.sh("setsid ip monitor link >/root/links 2>&1 & sleep 0.2");
+    let since = now();
+    pair.trivet.machine.sh("systemctl restart vrrpd");
+    pair.expect_adverts(3);
+    pair.crash("KILL");
+    pair.expect_adverts(3);
+    pair.assert_no_failover(since);
+    assert_eq!(link(), before);
+    let changes = std::fs::read_to_string(watch).expect("what ip monitor saw");
+    assert!(!changes.contains("vrrp.1"), "the link was touched:\n{changes}");
+}
+
 #[test]
 fn a_crash_is_no_failover_and_a_crash_loop_is() {
     let pair = PairBesideKeepalived::new(SECOND);

@@ -12,6 +12,7 @@ use crate::host::{Host, Process};
 use crate::installed::Installed;
 use crate::keepalived;
 use crate::lab::Lab;
+use crate::namespace::holds_here;
 use crate::trivet::{copy, fixtures};
 
 pub const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 10, 51);
@@ -75,7 +76,7 @@ impl PairBesideKeepalived {
     #[track_caller]
     pub fn expect_holders(&self, holders: [bool; 2]) {
         wait_for("who holds the address: Trivet, keepalived", &holders, || {
-            [0, 1].map(|host: usize| self.hosts[host].namespace().addresses("eth0").contains(&ADDRESS))
+            [0, 1].map(|host: usize| self.hosts[host].namespace().within(|| holds_here(ADDRESS.into())))
         });
     }
 

@@ -178,6 +178,13 @@ fn complain(result: io::Result<()>) {
 }
 
 impl Daemon {
+    /// What its addresses need is there already, since they are: it does not wait for it to be made.
+    pub(super) fn goes_on(&mut self, now: Instant, id: RouterId) -> bool {
+        let boottime = self.events.clock().boottime(now);
+        let Some((name, instance)) = self.routers.get_mut(id) else { return false };
+        self.succession.is_heir(boottime, name, instance)
+    }
+
     /// A router can take part, or cannot. Its first word may be that it goes on where a former run left it.
     pub(super) fn ready_or_not(&mut self, now: Instant, id: RouterId, event: Event) {
         let boottime = self.events.clock().boottime(now);

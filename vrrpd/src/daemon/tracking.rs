@@ -154,7 +154,7 @@ impl Daemon {
         }
         self.tracks.grace = None;
         for (id, event) in self.verdicts(now, scope) {
-            if matches!(event, Event::Ready { .. }) && self.waits(id) {
+            if matches!(event, Event::Ready { .. }) && !self.goes_on(now, id) && self.waits(id) {
                 continue;
             }
             self.ready_or_not(now, id, event);
