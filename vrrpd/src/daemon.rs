@@ -320,13 +320,12 @@ impl Daemon {
         let mut needed: BTreeMap<Arc<str>, Use> = BTreeMap::new();
         for instance in self.routers.values() {
             let config = &instance.config;
-            needed
-                .entry(Arc::clone(&config.interface))
-                .or_default()
-                .advertisements(config.family, config.transport.uses_group());
-            let wires = config.settings.held().map(|address| config.wire(&address.interface));
-            // With a virtual MAC address, advertisements are whole frames as well.
-            for wire in wires.chain(config.vmac.iter().map(|_| &config.interface)) {
+            let own = needed.entry(Arc::clone(&config.interface)).or_default();
+            own.advertisements(config.family, config.transport.uses_group());
+            if config.vmac.is_some() {
+                own.advertisements_in_frames();
+            }
+            for wire in config.settings.held().map(|address| config.wire(&address.interface)) {
                 needed.entry(Arc::clone(wire)).or_default().announcements();
             }
         }

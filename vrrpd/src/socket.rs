@@ -204,7 +204,7 @@ fn prepare_v6(socket: &Socket, index: u32) -> io::Result<()> {
 }
 
 /// In the interface's queue, overtake everything else: our own announcements too.
-fn prefer(socket: &Socket) -> io::Result<()> {
+fn prefer(socket: &impl AsFd) -> io::Result<()> {
     Ok(setsockopt(socket, sockopt::Priority, &TC_PRIO_CONTROL)?)
 }
 
@@ -235,6 +235,13 @@ impl FrameSocket {
         let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
         bind(socket.as_raw_fd(), &link_address(interface)?)?;
         Ok(Self(socket))
+    }
+
+    /// One whose frames overtake all others in the interface's queue.
+    pub fn open_urgent(interface: &str) -> io::Result<Self> {
+        let frames = Self::open(interface)?;
+        prefer(&frames.0)?;
+        Ok(frames)
     }
 
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {

@@ -23,11 +23,17 @@ pub(super) struct Use {
     /// Advertisements of these families; `true`: to and from the group, not only unicast peers.
     families: BTreeMap<Family, bool>,
     announcements: bool,
+    /// With a virtual MAC address, advertisements are whole frames as well.
+    frames: bool,
 }
 
 impl Use {
     pub(super) fn advertisements(&mut self, family: Family, group: bool) {
         *self.families.entry(family).or_default() |= group;
+    }
+
+    pub(super) fn advertisements_in_frames(&mut self) {
+        self.frames = true;
     }
 
     pub(super) fn announcements(&mut self) {
@@ -42,7 +48,10 @@ struct Link {
     birth: u64,
     mac: Option<MacAddress>,
     vrrp: BTreeMap<Family, (VrrpSocket, Token)>,
+    /// For announcements. They may wait in the interface's queue;
     frames: Option<FrameSocket>,
+    /// advertisements in frames overtake them there.
+    urgent: Option<FrameSocket>,
 }
 
 #[derive(Debug, Default)]
@@ -104,11 +113,15 @@ impl Links {
             mac: None,
             vrrp: BTreeMap::new(),
             frames: None,
+            urgent: None,
         });
         self.names.insert(interface.index, Arc::clone(&interface.name));
         link.mac = interface.mac;
         if used.announcements && link.frames.is_none() && interface.mac.is_some() {
             link.frames = Some(FrameSocket::open(&interface.name)?);
+        }
+        if used.frames && link.urgent.is_none() && interface.mac.is_some() {
+            link.urgent = Some(FrameSocket::open_urgent(&interface.name)?);
         }
         link.close_all_but(events, used);
         for (family, group) in &used.families {
@@ -170,9 +183,9 @@ impl Links {
         self.virtual_macs = routers.filter_map(of).collect();
     }
 
-    /// Send a whole frame.
+    /// Send an advertisement that is a whole frame.
     pub(super) fn send_frame(&mut self, interface: &Arc<str>, frame: &[u8]) -> io::Result<()> {
-        let link = self.links.get(interface).and_then(|link| link.frames.as_ref());
+        let link = self.links.get(interface).and_then(|link| link.urgent.as_ref());
         let Some(frames) = link else { return Err(io::ErrorKind::NotConnected.into()) };
         let sent = frames.send(frame);
         sent.inspect_err(|error| self.check(interface, error))
@@ -232,6 +245,9 @@ impl Link {
         });
         if !used.announcements {
             self.frames = None;
+        }
+        if !used.frames {
+            self.urgent = None;
         }
     }
 }
