@@ -116,11 +116,11 @@ fn a_hundred_routers_with_a_hundred_addresses_each_announce_them_all_and_never_m
 
 #[test]
 fn announcements_that_find_no_room_in_the_interface_are_sent_later_and_advertisements_overtake_them() {
-    const ADDRESSES: u8 = 200;
+    const ADDRESSES: u8 = 40;
     let mut site = Site::new();
-    // About 1900 such frames a second, and room for twenty in each of three bands.
-    site.host.sh("ip link set eth0 txqueuelen 20");
-    site.host.sh("tc qdisc add dev eth0 root handle 1: tbf rate 1mbit burst 2000 limit 4000");
+    // About 200 such frames a second, and room for fifty in each of three bands: a quarter of a second.
+    site.host.sh("ip link set eth0 txqueuelen 50");
+    site.host.sh("tc qdisc add dev eth0 root handle 1: tbf rate 100kbit burst 2000 limit 4000");
     site.host.sh("tc qdisc add dev eth0 parent 1:1 handle 10: pfifo_fast");
     site.start(1, ADDRESSES);
     site.trivet.wait_for_property(&Property::router("r1", "State"), "s \"Active\"");
@@ -160,6 +160,8 @@ fn an_interface_that_leaves_the_namespace_and_comes_back_as_the_same_has_sockets
     lab.segment("lan");
     let hosts = [1, 2]
         .map(|number| lab.host(&format!("n{number}"), &[("eth0", "lan", &format!("10.0.0.{number}/24"))]));
+    // No other interface has its index there.
+    let away = lab.host("away", &[]);
     let text = |priority: u8| {
         format!(
             "interface = 'eth0'\nvirtual_router_id = 1\npriority = {priority}\nadvert_interval = '100ms'\n\
@@ -178,17 +180,20 @@ fn an_interface_that_leaves_the_namespace_and_comes_back_as_the_same_has_sockets
     let state = Property::router("r1", "State");
     one.wait_for_property(&state, "s \"Backup\"");
     two.wait_for_property(&state, "s \"Active\"");
+    let heard = one.counter("r1", "AdvertisementsReceived");
     // Away and back while vrrpd looks elsewhere: same name, same index, and what was joined is forgotten.
     one.process("vrrpd").signal(nix::sys::signal::Signal::SIGSTOP);
-    let away = hosts[1].namespace().name();
-    let back = hosts[0].namespace().name();
-    hosts[0].sh(&format!("ip link set eth0 name moved && ip link set moved netns {away}"));
-    hosts[1].sh(&format!("ip link set moved netns {back}"));
-    hosts[0].sh("ip link set moved name eth0 && ip addr add 10.0.0.1/24 dev eth0 && ip link set eth0 up");
-    let heard = one.counter("r1", "AdvertisementsReceived");
+    let index = || hosts[0].sh("cat /sys/class/net/eth0/ifindex");
+    let before = index();
+    hosts[0].sh(&format!("ip link set eth0 netns {}", away.namespace().name()));
+    away.sh(&format!("ip link set eth0 netns {}", hosts[0].namespace().name()));
+    hosts[0].sh("ip addr add 10.0.0.1/24 dev eth0 && ip link set eth0 up");
+    assert_eq!(index(), before, "it is the same for whoever looks at its index only");
+    let state_of_link = || hosts[0].sh("cat /sys/class/net/eth0/operstate");
+    wait_for("all is as it was before vrrpd looks again", &"up\n".to_owned(), state_of_link);
     one.process("vrrpd").signal(nix::sys::signal::Signal::SIGCONT);
     wait("it hears the Active router again", PATIENCE, || {
-        (one.counter("r1", "AdvertisementsReceived") > heard + 20).then_some(())
+        (one.counter("r1", "AdvertisementsReceived") > heard + 30).then_some(())
     });
     one.wait_for_property(&state, "s \"Backup\"");
     two.wait_for_property(&state, "s \"Active\"");
