@@ -42,6 +42,7 @@ use crate::group::Position;
 use crate::interfaces::{Changes, Interfaces};
 use crate::job::Meaning;
 use crate::lateness::Lateness;
+use crate::lock::Lock;
 use crate::monitor::{self, Monitor, Rest};
 use crate::receive::Discard;
 use crate::router::reason::Fault;
@@ -126,6 +127,8 @@ pub struct Daemon {
     tracks: Tracks,
     maintenance: Maintenance,
     end: End,
+    /// Until the end.
+    _lock: Lock,
 }
 
 impl Daemon {
@@ -137,6 +140,7 @@ impl Daemon {
         let signals = Signals::new().map_err(Error::when("receive signals"))?;
         daemon::log::start("vrrpd", configuration.settings.log_level)
             .map_err(Error::when("start the log"))?;
+        let lock = Lock::take().map_err(Error::when("be the only vrrpd here"))?;
         let notify = Notify::start().map_err(Error::when("talk to systemd"))?;
         let events = EventLoop::new().map_err(Error::when("make the event loop"))?;
         let (sender, commands) = queue(COMMANDS).map_err(Error::when("make the command queue"))?;
@@ -177,6 +181,7 @@ impl Daemon {
             tracks,
             maintenance,
             end: End::NotYet,
+            _lock: lock,
         };
         daemon.register().map_err(Error::when("register with the event loop"))?;
         daemon.holding.begin(&daemon.interfaces);

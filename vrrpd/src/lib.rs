@@ -14,6 +14,7 @@ pub mod job;
 pub mod kernel;
 pub mod lateness;
 pub mod lease;
+pub mod lock;
 pub mod monitor;
 pub mod ndp;
 pub mod netlink;

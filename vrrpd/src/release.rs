@@ -9,6 +9,7 @@ use daemon::units::format_duration;
 use crate::accept::{TABLE, nft};
 use crate::lease::{self, Fate};
 use crate::past::{Ending, Past, boot_id};
+use crate::routing;
 use crate::vmac::worker;
 
 /// Remove every address with our tag but those that the next vrrpd is to find; these stay no longer than nobody else
@@ -26,6 +27,9 @@ pub fn release(root: &Path, ending: &Ending) -> io::Result<Vec<String>> {
     let now = clock.boottime(clock.now());
     let kept =
         past.filter(|past| ending.keeps(past)).map(|past| past.leases(&boot_id(), now)).unwrap_or_default();
+    // Routes and rules stay with the addresses. Nothing limits how long: the next vrrpd removes what it does not want, and
+    // so does a release by hand.
+    let routing = if kept.is_empty() { routing::release() } else { Ok(Vec::new()) };
     let done = lease::settle(|address| kept.get(address).copied().unwrap_or(Fate::Remove));
     // What the addresses that stay live on and by stays with them.
     let stays = |name: &str| kept.keys().any(|address| *address.interface == *name);
@@ -34,6 +38,7 @@ pub fn release(root: &Path, ending: &Ending) -> io::Result<Vec<String>> {
     let links = links?.into_iter().map(|name| format!("removed interface {name} {ending}"));
     let tables =
         tables?.into_iter().map(|family| format!("removed nftables table {family} {TABLE} {ending}"));
+    let routing = routing?.into_iter().map(|object| format!("removed {object} {ending}"));
     Ok(done?
         .into_iter()
         .map(|(address, fate)| match fate {
@@ -47,5 +52,6 @@ pub fn release(root: &Path, ending: &Ending) -> io::Result<Vec<String>> {
         })
         .chain(links)
         .chain(tables)
+        .chain(routing)
         .collect())
 }

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use daemon::event_loop::Clock;
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{RouteMessage, RouteProtocol};
@@ -19,10 +20,12 @@ use nix::sys::socket::SockFlag;
 use socket2::{SockFilter, SockRef};
 
 use crate::interfaces::Interfaces;
+use crate::kernel;
 use crate::monitor::Rest;
 use crate::netlink::{DATAGRAM, Datagram, RouteSocket, messages};
 use crate::objects::message::{OUR_PROTOCOL, family, parse_route, parse_rule};
 use crate::objects::{Object, Route, RouteKey, Rule};
+use crate::table::{Table, World};
 use crate::types::Family;
 
 /// RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE | RTMGRP_IPV6_ROUTE, and RTNLGRP_IPV6_RULE (linux/rtnetlink.h).
@@ -234,6 +237,30 @@ fn dump_family(socket: &RouteSocket, of: Family, dump: &mut Dump) -> io::Result<
         }
     }
     Ok(quiet)
+}
+
+/// Remove every route and rule with our number: what a vrrpd that did not end well left behind. Blocks until it is done.
+/// Returns what was removed.
+///
+/// # Errors
+/// If the kernel refuses to list, or to remove one; the others are removed nevertheless.
+pub fn release() -> io::Result<Vec<Object>> {
+    let interfaces = crate::monitor::dump()?;
+    let mut routing = Routing::default();
+    let objects = routing.replace(&dump()?, &interfaces);
+    let mut table = Table::default();
+    table.looked(objects);
+    let world = World { interfaces: &interfaces, routing: &routing };
+    let (requests, _) = table.plan(Clock::new()?.now(), world);
+    let mut removed = Vec::new();
+    let mut first_error = Ok(());
+    for answer in kernel::perform(requests)? {
+        match answer.result {
+            Ok(_) => removed.push(answer.request.object),
+            Err(error) => first_error = first_error.and(Err(error)),
+        }
+    }
+    first_error.map(|()| removed)
 }
 
 impl Dump {

@@ -1,0 +1,77 @@
+//! One vrrpd in a network namespace: two would take each other's addresses for left behind, since both tag them alike.
+//!
+//! The lock is the name of an abstract unix socket, which belongs to the network namespace and ends with its process,
+//! however that ends. Anybody may take such a name; only a holder that could do our work is believed.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::unistd::geteuid;
+
+const NAME: &[u8] = b"org.trivet.vrrpd";
+
+/// Held as long as it lives.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "it is held, and nothing else")] Option<UnixListener>);
+
+impl Lock {
+    /// # Errors
+    /// Another vrrpd runs in this network namespace; the text says which.
+    pub fn take() -> io::Result<Self> {
+        let address = SocketAddr::from_abstract_name(NAME)?;
+        let error = match UnixListener::bind_addr(&address) {
+            Ok(listener) => return Ok(Self(Some(listener))),
+            Err(error) => error,
+        };
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return Err(error);
+        }
+        let holder = UnixStream::connect_addr(&address)
+            .and_then(|stream| Ok(getsockopt(&stream, sockopt::PeerCredentials)?));
+        let Ok(holder) = holder else {
+            // It ended between the two, or does not listen: who is ours listens.
+            return UnixListener::bind_addr(&address).map(|listener| Self(Some(listener)));
+        };
+        if holder.uid() != 0 && holder.uid() != geteuid().as_raw() {
+            log::warn!(
+                "process {} of user {}, which cannot be a vrrpd, has taken the name by which two vrrpd know of each other; \
+                 going on without it",
+                holder.pid(),
+                holder.uid()
+            );
+            return Ok(Self(None));
+        }
+        let text = format!(
+            "another vrrpd (process {}) runs in this network namespace; two would take away each other's addresses",
+            holder.pid()
+        );
+        Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+
+    #[test]
+    fn a_second_one_in_the_same_network_namespace_is_refused_until_the_first_has_ended() {
+        if unshare(CloneFlags::CLONE_NEWNET).is_err() {
+            let _ = writeln!(io::stderr(), "LEFT OUT (lock): a network namespace needs root");
+            return;
+        }
+        let first = Lock::take().unwrap();
+        let error = Lock::take().unwrap_err().to_string();
+        assert!(error.contains(&format!("another vrrpd (process {})", std::process::id())), "{error}");
+        drop(first);
+        let again = Lock::take().unwrap();
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        Lock::take().unwrap();
+        drop(again);
+    }
+}
