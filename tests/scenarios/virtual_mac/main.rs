@@ -31,6 +31,11 @@ fn advertisements_announcements_and_answers_have_the_virtual_mac_address_and_no_
     site.expect_ping(ADDRESS);
     site.expect_one_mac();
     site.expect_answers_from_the_virtual_mac_only();
+    // Nor does the virtual MAC address answer for the director's own address.
+    site.client.sh("ip neigh flush to 10.0.0.1");
+    assert!(site.pings([10, 0, 0, 1].into()));
+    let own = site.client.sh("ip neigh show 10.0.0.1");
+    assert!(!own.contains("00:00:5e:00:01:33"), "{own}");
     assert_eq!(site.macs(0, Stamp::default()), [VIRTUAL_MAC]);
     assert_eq!(site.macs(2, Stamp::default()), [VIRTUAL_MAC], "the other segment");
     assert!(
