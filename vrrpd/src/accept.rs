@@ -129,7 +129,7 @@ impl Rules {
             .expect(write);
             writeln!(
                 output,
-                "    oifname != {name} arp saddr ip {{ {addresses} }} counter arp saddr ip set {}",
+                "    oifname != {name} arp operation request arp saddr ip {{ {addresses} }} counter arp saddr ip set {}",
                 vmac.source
             )
             .expect(write);
@@ -185,8 +185,7 @@ mod tests {
         assert_eq!(*family, "arp");
         let input =
             "iifname != \"vrrp.51\" arp operation request arp daddr ip { 10.0.0.50, 10.0.0.51 } counter drop";
-        let output =
-            "oifname != \"vrrp.51\" arp saddr ip { 10.0.0.50, 10.0.0.51 } counter arp saddr ip set 10.0.0.1";
+        let output = "oifname != \"vrrp.51\" arp operation request arp saddr ip { 10.0.0.50, 10.0.0.51 } counter arp saddr ip set 10.0.0.1";
         assert!(text.contains(input) && text.contains(output), "{text}");
     }
 
