@@ -125,16 +125,27 @@ impl Site {
         assert_eq!(all.lines().find(other), None, "an entry of another MAC address");
     }
 
-    /// Nobody but the virtual MAC address has answered the client for the virtual address since then.
+    /// The MAC addresses that have answered the client for an address.
+    pub(crate) fn answers(&self, wanted: Ipv4Addr) -> Vec<Mac> {
+        let seen = self.capture.since(now() - PATIENCE).into_iter();
+        let mut macs: Vec<Mac> = seen
+            .filter_map(|(_, seen)| match seen {
+                Seen::Answer { address, mac } if address == wanted => Some(mac),
+                Seen::Answer { .. }
+                | Seen::Announcement { .. }
+                | Seen::Advert { .. }
+                | Seen::Accepted { .. } => None,
+            })
+            .collect();
+        macs.sort_unstable();
+        macs.dedup();
+        macs
+    }
+
+    /// Nobody but the virtual MAC address has answered the client for the virtual address.
     #[track_caller]
     pub(crate) fn expect_answers_from_the_virtual_mac_only(&self) {
-        for (_, seen) in self.capture.since(now() - PATIENCE) {
-            if let Seen::Answer { address: ADDRESS, mac } | Seen::Announcement { address: ADDRESS, mac } =
-                seen
-            {
-                assert_eq!(mac, VIRTUAL_MAC, "{ADDRESS} with another MAC address");
-            }
-        }
+        assert_eq!(self.answers(ADDRESS), [VIRTUAL_MAC]);
     }
 
     /// Whether a director has something, by a shell command that says so.
