@@ -51,6 +51,8 @@ pub struct AddressOptions {
     pub scope: Scope,
     /// Without the route to its subnet.
     pub noprefixroute: bool,
+    /// Of that route; `None`: the kernel's own (0, or 256 in IPv6).
+    pub metric: Option<u32>,
     /// IPv4.
     pub broadcast: Option<Ipv4Addr>,
     /// IPv6: may be chosen as the source of new connections. Otherwise it is deprecated (RFC 4862, 5.5.4).

@@ -1,6 +1,7 @@
 //! Virtual MAC addresses and accept mode: what is on the wire, what hosts learn, what somebody can break, and what is
 //! left when it is over.
 
+mod ipv6;
 mod keepalived;
 mod site;
 
@@ -43,6 +44,9 @@ fn advertisements_announcements_and_answers_have_the_virtual_mac_address_and_no_
         site.has(1, &format!("{LINK} | grep -q 'state DOWN'")),
         "a Backup's is down: it must not be heard"
     );
+
+    // The subnet stays reached through the interface itself.
+    assert!(site.has(0, "ip -4 route show dev vrrp.51 | grep -q '10.0.0.0/24.*metric 1000000'"));
 
     // The switch knows the virtual MAC address at the Active's port, by its advertisements.
     let fdb = site.lab.switch().sh("bridge fdb show | grep 00:00:5e:00:01:33");

@@ -21,12 +21,12 @@ pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 9);
 /// Fields in the order in which they must go.
 pub(crate) struct Site {
     pub(crate) directors: [Trivet; 2],
-    neighbours: Process,
+    pub(crate) neighbours: Process,
     pub(crate) tap: Tap,
     pub(crate) capture: Capture,
     pub(crate) hosts: [Host; 2],
     pub(crate) client: Host,
-    _server: Host,
+    pub(crate) server: Host,
     pub(crate) lab: Lab,
 }
 
@@ -61,7 +61,7 @@ impl Site {
         monitor.args(["monitor", "neigh"]);
         let neighbours = client.spawn("neighbours", &mut monitor);
         let directors = [0, 1].map(|number: usize| Trivet::with_files(&hosts[number], &[]));
-        Self { directors, neighbours, tap, capture, hosts, client, _server: server, lab }
+        Self { directors, neighbours, tap, capture, hosts, client, server, lab }
     }
 
     /// Both directors run, the first is Active for both segments. `lan`: more keys of the client's router.

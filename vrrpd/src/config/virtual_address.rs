@@ -200,6 +200,7 @@ impl OptionKeys {
             label: self.label.map(|label| Arc::from(label.value)),
             scope: self.scope.map_or(Scope::default(), |scope| scope.value),
             noprefixroute: self.noprefixroute.is_some_and(|flag| flag.value),
+            metric: None,
             broadcast: self.broadcast.map(|address| address.value),
             preferred: self.preferred.is_some_and(|flag| flag.value),
         }

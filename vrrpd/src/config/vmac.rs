@@ -20,6 +20,10 @@ const OTHER_KEYS: &[(&str, &str)] = &[
     ("mac", "write address = \"00:00:5e:00:01:33\""),
 ];
 
+/// The subnet stays reached through the router's interface, if that has an address of it, whichever of the two came
+/// first: a greater metric than anybody's.
+const PREFIX_ROUTE_METRIC: u32 = 1_000_000;
+
 /// The router that has it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Of<'a> {
@@ -172,6 +176,8 @@ pub(super) fn place(
             && Some(&address.interface) == interface
         {
             address.interface = Arc::clone(&vmac.name);
+            let options = addresses.options.entry(address.address).or_default();
+            Arc::make_mut(options).metric = Some(PREFIX_ROUTE_METRIC);
         }
     }
     Some(addresses)

@@ -53,6 +53,9 @@ pub fn address(address: &VirtualAddress, index: u32, options: &AddressOptions) -
     if let Some(label) = &options.label {
         message.attributes.push(AddressAttribute::Label(label.to_string()));
     }
+    if let Some(metric) = options.metric {
+        message.attributes.push(AddressAttribute::RoutePriority(metric));
+    }
     if let Some(broadcast) = options.broadcast {
         message.attributes.push(AddressAttribute::Broadcast(broadcast));
     }
