@@ -20,6 +20,7 @@ pub mod namespace;
 pub mod nat_pair;
 pub mod pair_beside_keepalived;
 pub mod residence;
+pub mod stalls;
 pub mod tap;
 pub mod trivet;
 pub mod tshark;

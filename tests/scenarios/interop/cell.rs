@@ -89,11 +89,6 @@ impl Cell {
         }
     }
 
-    /// What vrrpd does not have yet.
-    pub(crate) fn ours_has(self) -> bool {
-        self.family == Family::V4
-    }
-
     /// The whole matrix.
     pub(crate) fn all() -> Vec<Self> {
         let mut cells = Vec::new();

@@ -13,7 +13,7 @@ pub(crate) enum Checksum {
     PseudoHeader,
 }
 
-pub(crate) fn toml(cell: &Cell, host: usize, checksum: Checksum) -> String {
+pub(crate) fn toml(cell: &Cell, host: usize, checksum: Checksum, peer_is_keepalived: bool) -> String {
     let mut text = format!(
         "interface = \"eth0\"\nvirtual_router_id = {VRID}\nversion = {}\npriority = {}\nadvert_interval = \"{}ms\"\naddresses = {:?}\n",
         cell.version,
@@ -21,7 +21,8 @@ pub(crate) fn toml(cell: &Cell, host: usize, checksum: Checksum) -> String {
         cell.interval().as_millis(),
         cell.addresses(host)
     );
-    if cell.version == 3 && cell.family == Family::V4 && checksum == Checksum::PseudoHeader {
+    // The Backup learns it from what it hears (checksum = "auto"); who speaks first has to be told.
+    if cell.version == 3 && cell.family == Family::V4 && checksum == Checksum::PseudoHeader && host == 0 {
         text.push_str("checksum = \"keepalived\"\n");
     }
     match (cell.vmac, cell.unicast) {
@@ -30,11 +31,12 @@ pub(crate) fn toml(cell: &Cell, host: usize, checksum: Checksum) -> String {
         (false, _) => {}
     }
     if cell.unicast {
+        // Where it is not told otherwise, keepalived sends IPv6 to its peers with the kernel's own hop limit.
+        let least = if cell.family == Family::V6 && peer_is_keepalived { 64 } else { 255 };
+        let (own, peer) = (cell.own(host), cell.own(1 - host));
         let _ = write!(
             text,
-            "\n[unicast]\nsource = \"{}\"\npeers = [\"{}\"]\n",
-            cell.own(host),
-            cell.own(1 - host)
+            "\n[unicast]\nsource = \"{own}\"\npeers = [{{ address = \"{peer}\", min_ttl = {least} }}]\n"
         );
     }
     if cell.pass {

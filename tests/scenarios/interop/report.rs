@@ -26,7 +26,7 @@ impl Result {
         match (outcome, expected::find(cell, pairing)) {
             (Ok(times), None) => Self::Passed(times),
             (Ok(_), Some(entry)) => Self::PassedUnexpectedly(entry.what),
-            (Err(error), Some(entry)) if error.starts_with(entry.error) => {
+            (Err(error), Some(entry)) if entry.errors.iter().any(|seen| error.contains(seen)) => {
                 Self::FailedAsExpected(entry.what, error)
             }
             (Err(error), _) => Self::Failed(error),
@@ -49,6 +49,15 @@ impl Result {
             }
             Self::Failed(error) => println!("FAIL  {cell} | {pairing}: {error}"),
             Self::PassedUnexpectedly(what) => println!("FAIL  {cell} | {pairing}: passed, expected: {what}"),
+        }
+    }
+
+    /// The first line of an error.
+    pub(crate) fn why(&self) -> &str {
+        match self {
+            Self::Failed(error) => error.lines().next().unwrap_or_default(),
+            Self::PassedUnexpectedly(what) => what,
+            Self::Passed(_) | Self::FailedAsExpected(..) => "",
         }
     }
 
@@ -90,12 +99,7 @@ pub(crate) struct Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let why = match &self.result {
-            Result::Failed(error) => error.lines().next().unwrap_or_default(),
-            Result::PassedUnexpectedly(what) => what,
-            Result::Passed(_) | Result::FailedAsExpected(..) => "",
-        };
-        write!(f, "{} | {}: {why}", self.cell, self.pairing)
+        write!(f, "{} | {}: {}", self.cell, self.pairing, self.result.why())
     }
 }
 

@@ -130,7 +130,7 @@ impl Site {
                 Daemon::Theirs(release.start(on, before, &text))
             }
             None => {
-                let text = render::toml(&self.cell, host, checksum);
+                let text = render::toml(&self.cell, host, checksum, !self.pairing.is_ours(1 - host));
                 let mut trivet = Trivet::with_files(on, &[("vrrp.d/v.toml", &text)]);
                 trivet.run_under(on, before, "vrrpd");
                 Daemon::Ours(trivet)
