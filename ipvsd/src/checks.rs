@@ -14,7 +14,7 @@ use daemon::bus::pause;
 use daemon::queue::Sender;
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
-use zbus::{Connection, MatchRule, Message, MessageStream};
+use zbus::{Connection, MatchRule, Message, MessageStream, fdo};
 
 use crate::daemon::Command;
 use crate::health::{Answer, Target, Verdict};
@@ -192,9 +192,9 @@ impl Drop for Checks {
 }
 
 fn is_absent(error: &zbus::Error) -> bool {
-    let zbus::Error::MethodError(name, ..) = error else { return false };
-    ["org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner"]
-        .contains(&name.as_str())
+    // The standard errors are zbus's own, not its MethodError.
+    let zbus::Error::FDO(error) = error else { return false };
+    matches!(**error, fdo::Error::ServiceUnknown(_) | fdo::Error::NameHasNoOwner(_))
 }
 
 /// Rows that name no address cannot be about a target of ours.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_channel::mpsc;
 use zbus::message::{Message, Type};
-use zbus::{Connection, MatchRule, MessageStream};
+use zbus::{Connection, DBusError as _, MatchRule, MessageStream};
 
 /// Signals that may wait while we wait for an answer.
 const SIGNALS: usize = 1024;
@@ -49,6 +49,27 @@ pub(super) fn is_absent(error: &zbus::Error) -> bool {
 }
 
 pub(super) fn is_called(error: &zbus::Error, names: &[&str]) -> bool {
-    let zbus::Error::MethodError(name, ..) = error else { return false };
-    names.contains(&name.as_str())
+    #[expect(clippy::wildcard_enum_match_arm, reason = "zbus's errors, not ours")]
+    match error {
+        zbus::Error::MethodError(name, ..) => names.contains(&name.as_str()),
+        // The standard ones.
+        zbus::Error::FDO(error) => names.contains(&error.name().as_str()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zbus::fdo;
+
+    use super::*;
+
+    #[test]
+    fn a_service_that_nobody_provides_is_absent_and_one_that_refuses_is_not() {
+        let absent = fdo::Error::ServiceUnknown("no such name".into());
+        assert!(is_absent(&zbus::Error::FDO(Box::new(absent))));
+        let denied = fdo::Error::AccessDenied("no".into());
+        assert!(!is_absent(&zbus::Error::FDO(Box::new(denied))));
+        assert!(!is_absent(&ended()));
+    }
 }
