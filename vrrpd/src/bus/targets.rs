@@ -478,7 +478,11 @@ async fn list(connection: &Connection) -> zbus::Result<Vec<(String, Kind)>> {
 }
 
 fn hint(error: &zbus::Error) -> &'static str {
+    // Or what systemd heard when it asked polkit.
     let denied = [
+        "org.freedesktop.systemd1.UnitMasked",
+        "org.freedesktop.DBus.Error.ServiceUnknown",
+        "org.freedesktop.DBus.Error.NoReply",
         "org.freedesktop.DBus.Error.AccessDenied",
         "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
     ];
