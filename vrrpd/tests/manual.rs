@@ -21,13 +21,13 @@ const FOREIGN: [&str; 7] = [
 
 /// Every file of the code that reads the configuration, without its tests.
 fn sources(directory: &Path, into: &mut String) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(directory).expect("a directory of this tree") {
+        let path = entry.expect("a directory of this tree").path();
         if path.is_dir() {
             sources(&path, into);
         } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
-            let text = fs::read_to_string(&path).unwrap();
-            into.push_str(text.split("#[cfg(test)]").next().unwrap());
+            let text = fs::read_to_string(&path).expect("a file of this tree");
+            into.push_str(text.split("#[cfg(test)]").next().expect("a split has a first part"));
         }
     }
 }
@@ -41,7 +41,7 @@ fn key<'a>(call: &'a str, method: &str) -> Option<&'a str> {
 
 fn read_keys() -> BTreeSet<String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut code = fs::read_to_string(here.join("src/config.rs")).unwrap();
+    let mut code = fs::read_to_string(here.join("src/config.rs")).expect("a file of this tree");
     sources(&here.join("src/config"), &mut code);
     // The level is read by the crate that all daemons share.
     let mut keys = BTreeSet::from(["log_level".to_owned()]);
@@ -50,18 +50,19 @@ fn read_keys() -> BTreeSet<String> {
     }
     // Routes and rules have a grammar of their own, which lists its keys.
     for list in code.split("keys: &[").skip(1).chain(code.split("flag: Some(").skip(1)) {
-        let list = list.split([']', ')']).next().unwrap();
+        let list = list.split([']', ')']).next().expect("a split has a first part");
         keys.extend(list.split('"').skip(1).step_by(2).map(str::to_owned));
     }
     keys
 }
 
 fn documented_keys() -> BTreeSet<String> {
-    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../man/vrrpd.toml.5")).unwrap();
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../man/vrrpd.toml.5"))
+        .expect("a file of this tree");
     // `.It Ic a , Ic b`, and in a sentence `.Ic a , b`.
     let items = page.lines().filter_map(|line| line.strip_prefix(".It Ic ").or(line.strip_prefix(".Ic ")));
     let words = items.flat_map(|item| item.split(" , ").map(|part| part.strip_prefix("Ic ").unwrap_or(part)));
-    let named = words.map(|part| part.split(' ').next().unwrap().to_owned());
+    let named = words.map(|part| part.split(' ').next().expect("a split has a first part").to_owned());
     named.map(|name| name.trim_matches(['[', ']']).to_owned()).collect()
 }
 
