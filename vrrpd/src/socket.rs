@@ -1,5 +1,5 @@
-//! The sockets of one interface: raw IP protocol 112 for advertisements, one for each family, and a packet socket for
-//! gratuitous ARPs and neighbour advertisements.
+//! The sockets of one interface: raw IP protocol 112 for advertisements, one for each family; and a packet socket
+//! of all interfaces for gratuitous ARPs, neighbour advertisements and advertisements that are frames.
 //!
 //! All virtual routers of an interface share them, those with unicast peers too: the kernel would give a packet to
 //! each of several sockets. Nothing here blocks, and nothing decides.
@@ -7,13 +7,14 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::cmsg_space;
 use nix::ifaddrs::getifaddrs;
 use nix::libc::{c_int, in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, LinkAddr, MsgFlags, RecvMsg, SockFlag, SockType,
-    SockaddrIn, SockaddrIn6, SockaddrLike, bind, recv, recvmsg, send, sendmsg, setsockopt, socket, sockopt,
+    SockaddrIn, SockaddrIn6, SockaddrLike, recv, recvmsg, sendmsg, sendto, setsockopt, socket, sockopt,
 };
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 
@@ -32,6 +33,8 @@ const RECEIVE_BUFFER: usize = 256 * 1024;
 /// Packets to unicast peers whose MAC address nobody knows wait in the kernel, at our expense, up to 200 KiB each
 /// (sysctl unres_qlen_bytes). They must not keep back those to other peers.
 const SEND_BUFFER: usize = 4 * 1024 * 1024;
+/// Frames that wait in the interfaces' queues, bytes: a thousand for each of twenty interfaces.
+const FRAMES_WAITING: usize = 16 * 1024 * 1024;
 
 /// Where packets are received; one for all sockets.
 #[derive(Debug)]
@@ -224,28 +227,45 @@ fn origin(message: &RecvMsg<'_, '_, SockaddrIn6>) -> Option<(IpAddr, IpAddr, u8)
     Some((IpAddr::V6(message.address?.ip()), destination?, hop_limit?))
 }
 
-/// Sends whole Ethernet frames, receives nothing.
-#[derive(Debug)]
-pub struct FrameSocket(OwnedFd);
+/// Sends whole Ethernet frames, receives nothing. One socket for all interfaces, for as long as the daemon lives: whoever
+/// closes such a socket waits until no processor can be using it any more (synchronize_net, some 13 ms each), and an
+/// interface that goes down must not hold up the advertisements of the others.
+#[derive(Clone, Debug)]
+pub struct FrameSocket(Arc<OwnedFd>);
 
 impl FrameSocket {
-    pub fn open(interface: &str) -> io::Result<Self> {
+    pub fn open() -> io::Result<Self> {
         // Protocol 0: nothing is delivered to us.
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
-        bind(socket.as_raw_fd(), &link_address(interface)?)?;
-        Ok(Self(socket))
+        // What waits in one interface's queue must leave room for the others. Without the right to it, the default.
+        let _ = setsockopt(&socket, sockopt::SndBufForce, &FRAMES_WAITING);
+        Ok(Self(Arc::new(socket)))
     }
 
     /// One whose frames overtake all others in the interface's queue.
-    pub fn open_urgent(interface: &str) -> io::Result<Self> {
-        let frames = Self::open(interface)?;
+    pub fn open_urgent() -> io::Result<Self> {
+        let frames = Self::open()?;
         prefer(&frames.0)?;
         Ok(frames)
     }
 
+    /// The way out through one interface, as it is now.
+    pub fn to(&self, interface: &str) -> io::Result<FrameSender> {
+        Ok(FrameSender { socket: self.clone(), interface: link_address(interface)? })
+    }
+}
+
+/// Sends frames through one interface.
+#[derive(Debug)]
+pub struct FrameSender {
+    socket: FrameSocket,
+    interface: LinkAddr,
+}
+
+impl FrameSender {
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
-        send(self.0.as_raw_fd(), frame, MsgFlags::MSG_DONTWAIT)?;
+        sendto(self.socket.0.as_raw_fd(), frame, &self.interface, MsgFlags::MSG_DONTWAIT)?;
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use crate::arp::{self, MacAddress};
 use crate::config::RouterConfig;
 use crate::interfaces::{Interface, Interfaces};
 use crate::ndp;
-use crate::socket::{Buffer, FrameSocket, Received, VrrpSocket};
+use crate::socket::{Buffer, FrameSender, FrameSocket, Received, VrrpSocket};
 use crate::types::Family;
 
 /// What an interface is used for.
@@ -49,15 +49,18 @@ struct Link {
     mac: Option<MacAddress>,
     vrrp: BTreeMap<Family, (VrrpSocket, Token)>,
     /// For announcements. They may wait in the interface's queue;
-    frames: Option<FrameSocket>,
+    frames: Option<FrameSender>,
     /// advertisements in frames overtake them there.
-    urgent: Option<FrameSocket>,
+    urgent: Option<FrameSender>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Links {
     links: BTreeMap<Arc<str>, Link>,
     names: BTreeMap<u32, Arc<str>>,
+    /// Of all links, opened for the first.
+    frames: Option<FrameSocket>,
+    urgent: Option<FrameSocket>,
     /// Why a socket could not be opened, by interface. Tried again with the next update.
     errors: BTreeMap<Arc<str>, String>,
     /// Interfaces whose sockets broke, and are opened anew with the next update.
@@ -118,10 +121,10 @@ impl Links {
         self.names.insert(interface.index, Arc::clone(&interface.name));
         link.mac = interface.mac;
         if used.announcements && link.frames.is_none() && interface.mac.is_some() {
-            link.frames = Some(FrameSocket::open(&interface.name)?);
+            link.frames = Some(opened(&mut self.frames, FrameSocket::open)?.to(&interface.name)?);
         }
         if used.frames && link.urgent.is_none() && interface.mac.is_some() {
-            link.urgent = Some(FrameSocket::open_urgent(&interface.name)?);
+            link.urgent = Some(opened(&mut self.urgent, FrameSocket::open_urgent)?.to(&interface.name)?);
         }
         link.close_all_but(events, used);
         for (family, group) in &used.families {
@@ -214,6 +217,16 @@ impl Links {
             self.broken.insert(Arc::clone(interface));
         }
     }
+}
+
+fn opened(
+    place: &mut Option<FrameSocket>,
+    open: fn() -> io::Result<FrameSocket>,
+) -> io::Result<&FrameSocket> {
+    if let Some(socket) = place {
+        return Ok(socket);
+    }
+    Ok(place.insert(open()?))
 }
 
 impl Link {
