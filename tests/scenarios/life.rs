@@ -33,6 +33,13 @@ fn a_restart_and_an_upgrade_are_no_failover() {
     }
     pair.expect_in_journal("making room for the next vrrpd");
     pair.expect_in_journal("goes on as Active");
+
+    // Whoever runs: its loop has real-time priority, and the threads that strangers keep busy have not.
+    let pid = pair.trivet.unit("vrrpd", "MainPID");
+    let threads = pair.trivet.machine.sh(&format!("ps -L -o cls=,comm= -p {pid}"));
+    let real_time: Vec<_> = threads.lines().filter(|line| line.trim_start().starts_with("RR")).collect();
+    assert_eq!(real_time.len(), 1, "{threads}");
+    assert!(real_time[0].ends_with("vrrpd"), "{threads}");
 }
 
 /// Faster than a restart can be: the Backup has been told to wait.
