@@ -4,11 +4,12 @@
 use std::net::Ipv4Addr;
 
 use trivet_tests::bus::Property;
+use trivet_tests::capture::{Mac, mac};
 use trivet_tests::clock::{now, wait_for};
 use trivet_tests::host::Host;
 use trivet_tests::lab::Lab;
 use trivet_tests::trivet::Trivet;
-use trivet_tests::wire::{Advert, Wire};
+use trivet_tests::wire::{Advert, Wire, ip_to};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
 const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
@@ -17,6 +18,7 @@ const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const PACKETS: u64 = 40;
 
 /// What is configured here, and what the peer sends.
+#[derive(Debug, Clone)]
 struct Row {
     /// Keys after interface, router and addresses.
     keys: &'static str,
@@ -32,6 +34,8 @@ struct Row {
 const V2: &str = "version = 2\n";
 const V2_PASS: &str = "version = 2\n[authentication]\ntype = \"pass\"\npassword = \"XXX999XX\"\n";
 const V3: &str = "";
+const UNICAST: &str = "[unicast]\nsource = \"10.0.0.1\"\npeers = [\"10.0.0.2\"]\n";
+const UNICAST_WITH_ANOTHER: &str = "[unicast]\nsource = \"10.0.0.1\"\npeers = [\"10.0.0.3\"]\n";
 
 fn v2() -> Advert {
     Advert {
@@ -56,6 +60,11 @@ fn v3() -> Advert {
 
 fn pass(password: &[u8; 8]) -> Advert {
     Advert { authentication: 1, password: *password, ..v2() }
+}
+
+/// To our own address instead of the group: the checksum does not cover either.
+fn unicast(advert: &Advert) -> Vec<u8> {
+    ip_to(PEER, OURS, advert.ttl, &advert.packet()[20..])
 }
 
 fn dropped(keys: &'static str, advert: &Advert, counter: &'static str, sentence: &'static str) -> Row {
@@ -126,6 +135,19 @@ fn rows() -> Vec<Row> {
             "DiscardedAuthenticationType",
             "peer 10.0.0.2 sends authentication type 2; only PASS (1) is supported",
         ),
+        Row {
+            packet: unicast(&v3()),
+            ..dropped(
+                UNICAST_WITH_ANOTHER,
+                &v3(),
+                "DiscardedSource",
+                "peer 10.0.0.2 is none of the unicast peers of this router",
+            )
+        },
+        Row {
+            packet: unicast(&Advert { ttl: 64, ..v3() }),
+            ..dropped(UNICAST, &v3(), "DiscardedTtl", "peer 10.0.0.2 sends with TTL 64, not 255")
+        },
         odd(
             V3,
             Advert { addresses: vec![ADDRESS, Ipv4Addr::new(10, 0, 0, 101)], ..v3() }.packet(),
@@ -156,6 +178,7 @@ fn rows() -> Vec<Row> {
 struct Site {
     trivet: Trivet,
     wire: Wire,
+    mac: Mac,
     director: Host,
     _peer: Host,
     _lab: Lab,
@@ -169,13 +192,14 @@ impl Site {
         let director = lab.host("director", &[("eth0", "lan", &format!("{OURS}/24"))]);
         let peer = lab.host("peer", &[("eth0", "lan", &format!("{PEER}/24"))]);
         let wire = Wire::open(&peer, "eth0");
+        let mac = mac(&director, "eth0");
         let text = format!(
             "interface = \"eth0\"\nvirtual_router_id = 51\npriority = 100\naddresses = [\"{ADDRESS}/24\"]\n{keys}"
         );
         let mut trivet = Trivet::with_files(&director, &[("vrrp.d/v.toml", &text)]);
         trivet.start_bus(&director);
         trivet.run(&director, "vrrpd");
-        let site = Self { trivet, wire, director, _peer: peer, _lab: lab };
+        let site = Self { trivet, wire, mac, director, _peer: peer, _lab: lab };
         site.expect_state("Active");
         site
     }
@@ -203,10 +227,18 @@ fn play(row: &Row) {
     let site = Site::new(row.keys);
     assert_eq!(site.counter(row.counter), 0, "{}", row.sentence);
     for _ in 0..PACKETS {
-        site.wire.multicast(&row.packet);
+        if row.keys.contains("[unicast]") {
+            site.wire.to_station(site.mac, &row.packet);
+        } else {
+            site.wire.multicast(&row.packet);
+        }
     }
     wait_for(row.counter, &PACKETS, || site.counter(row.counter));
     wait_for(row.sentence, &1, || site.said(row.sentence));
+    // busctl writes an apostrophe as in C.
+    site.trivet.wait_for_text(&Property::router("v", "Remarks"), &row.sentence.replace('\'', "\\'"));
+    let peers = site.trivet.wait_for_text(&Property::router("v", "Peers"), &PEER.to_string());
+    assert!(peers.contains(&format!(" {PACKETS}")), "all are counted for this peer: {peers}");
     // What is dropped moves nothing; what is odd but right makes us yield.
     site.expect_state(if row.believed { "Backup" } else { "Active" });
 }

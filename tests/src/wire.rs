@@ -46,6 +46,15 @@ impl Wire {
         self.send(&frame);
     }
 
+    /// Sends an IPv4 packet to one station.
+    pub fn to_station(&self, station: Mac, packet: &[u8]) {
+        let mut frame = station.to_vec();
+        frame.extend(self.mac);
+        frame.extend([0x08, 0x00]);
+        frame.extend(packet);
+        self.send(&frame);
+    }
+
     /// Asks the segment who has an address, in the name of `from`.
     pub fn who_has(&self, address: Ipv4Addr, from: Ipv4Addr) {
         let mut frame = vec![0xff; 6];
@@ -118,11 +127,16 @@ impl Advert {
 
 /// An IPv4 packet of protocol 112 to 224.0.0.18 around any payload.
 pub fn ip(from: Ipv4Addr, ttl: u8, payload: &[u8]) -> Vec<u8> {
+    ip_to(from, GROUP.into(), ttl, payload)
+}
+
+/// The same to another address.
+pub fn ip_to(from: Ipv4Addr, to: Ipv4Addr, ttl: u8, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(20 + payload.len()).expect("a short packet");
     let mut packet = vec![0x45, 0xc0, 0, 0, 0, 0, 0, 0, ttl, 112, 0, 0];
     packet[2..4].copy_from_slice(&length.to_be_bytes());
     packet.extend(from.octets());
-    packet.extend(GROUP);
+    packet.extend(to.octets());
     let sum = checksum(0, &packet);
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
     packet.extend(payload);
