@@ -243,6 +243,34 @@ fn the_interface_goes_with_its_parent_and_comes_back_with_it() {
 }
 
 #[test]
+fn after_a_crash_the_next_daemon_goes_on_with_the_same_interface_and_rules() {
+    let mut site = Site::bare();
+    for number in [0, 1] {
+        site.configure(number, "vmac = true\naccept = false");
+        for file in ["vrrp.d/lan.toml", "vrrp.d/dmz.toml"] {
+            site.directors[number].edit(file, "100ms", "1s");
+        }
+        site.start(number);
+    }
+    site.expect(0, "Active");
+    site.expect(1, "Backup");
+    site.wait_until(0, HELD, true);
+    let index = || site.hosts[0].sh("ip -o link show vrrp.51").split(':').next().map(str::to_owned);
+    let (before, since) = (index(), site.since(1));
+    let crashed = Stamp::now();
+    let host = &site.hosts[0];
+    site.directors[0].kill("vrrpd");
+    site.directors[0].run(host, "vrrpd");
+    site.expect(0, "Active");
+    assert!(site.has(0, HELD) && site.has(0, TABLES));
+    site.advert(0, crashed);
+    assert_eq!(index(), before, "the same interface");
+    assert!(!site.pings(ADDRESS), "it must not accept");
+    site.expect_ping(SERVER);
+    assert_eq!(site.since(1), since, "the other has been a Backup all the time");
+}
+
+#[test]
 fn nothing_is_left_behind_by_a_stop_a_kill_or_another_configuration() {
     let mut site = Site::new("vmac = true\naccept = false");
     let nothing =
@@ -250,6 +278,7 @@ fn nothing_is_left_behind_by_a_stop_a_kill_or_another_configuration() {
     site.wait_until(0, HELD, true);
     site.directors[0].stop("vrrpd");
     assert!(site.has(0, nothing), "after a stop");
+    site.expect(1, "Active");
 
     let host = &site.hosts[0];
     site.directors[0].run(host, "vrrpd");
@@ -259,6 +288,13 @@ fn nothing_is_left_behind_by_a_stop_a_kill_or_another_configuration() {
     assert!(site.has(0, LINK) && site.has(0, TABLES), "killed, it could not clean up");
     site.directors[0].release(&site.hosts[0]);
     assert!(site.has(0, nothing), "after a kill and vrrpd --release");
+
+    site.directors[0].run(&site.hosts[0], "vrrpd");
+    site.expect(1, "Backup");
+    site.directors[1].stop("vrrpd");
+    assert!(site.has(1, nothing), "after a Backup's stop");
+    site.directors[0].kill("vrrpd");
+    site.directors[0].release(&site.hosts[0]);
 
     // Killed, and started again with routers that need none of it.
     site.directors[0].run(&site.hosts[0], "vrrpd");

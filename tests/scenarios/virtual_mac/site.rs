@@ -102,6 +102,11 @@ impl Site {
         self.directors[number].wait_for_text(&Property::router("lan", "Reason"), text);
     }
 
+    /// When the client's router of a director entered its state.
+    pub(crate) fn since(&self, number: usize) -> Option<String> {
+        self.directors[number].property(&Property::router("lan", "StateSince"))
+    }
+
     /// Whether an echo request of the client is answered within a second.
     pub(crate) fn pings(&self, address: Ipv4Addr) -> bool {
         let ping = || Command::new("ping").args(["-c1", "-W1", &address.to_string()]).output();
