@@ -23,8 +23,10 @@ const AFTER_IPVS: i32 = 150;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
     /// Addresses of routers with `accept = false`, and the interface that each is on.
-    pub refused: BTreeSet<(IpAddr, Arc<str>)>,
-    pub vmacs: Vec<VmacRules>,
+    refused: BTreeSet<(IpAddr, Arc<str>)>,
+    vmacs: Vec<VmacRules>,
+    /// Every address that the rules are about.
+    addresses: BTreeSet<IpAddr>,
 }
 
 /// About one virtual MAC interface.
@@ -38,15 +40,21 @@ pub struct VmacRules {
 }
 
 impl Rules {
+    /// In whatever order the virtual MAC interfaces are.
+    pub fn new(refused: BTreeSet<(IpAddr, Arc<str>)>, mut vmacs: Vec<VmacRules>) -> Self {
+        vmacs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let of_vmacs = vmacs.iter().flat_map(|vmac| vmac.addresses.iter().copied().map(IpAddr::V4));
+        let addresses = refused.iter().map(|(address, _)| *address).chain(of_vmacs).collect();
+        Self { refused, vmacs, addresses }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.refused.is_empty() && self.vmacs.is_empty()
     }
 
     /// Whether an address may only be had when these rules are in force.
     pub fn concern(&self, address: IpAddr) -> bool {
-        let arp = |v4: Ipv4Addr| self.vmacs.iter().any(|vmac| vmac.addresses.contains(&v4));
-        self.refused.iter().any(|(refused, _)| *refused == address)
-            || matches!(address, IpAddr::V4(address) if arp(address))
+        self.addresses.contains(&address)
     }
 
     /// What nft(8) is to add, by table family; a family that is not needed is not there.
@@ -151,15 +159,14 @@ mod tests {
 
     fn rules() -> Rules {
         let held = |address: &str, name: &str| (address.parse().unwrap(), name.into());
-        Rules {
-            refused: [held("10.0.0.50", "vrrp.51"), held("2001:db8::50", "eth0"), held("fe80::50", "eth0")]
-                .into(),
-            vmacs: vec![VmacRules {
+        Rules::new(
+            [held("10.0.0.50", "vrrp.51"), held("2001:db8::50", "eth0"), held("fe80::50", "eth0")].into(),
+            vec![VmacRules {
                 name: "vrrp.51".into(),
                 addresses: [[10, 0, 0, 50].into(), [10, 0, 0, 51].into()].into(),
                 source: [10, 0, 0, 1].into(),
             }],
-        }
+        )
     }
 
     // RFC 9568: +6.4.3-accept -6.4.3-accept
@@ -194,11 +201,11 @@ mod tests {
         assert!(Rules::default().tables().is_empty());
         let families =
             |rules: &Rules| rules.tables().into_iter().map(|(family, _)| family).collect::<Vec<_>>();
-        let refusing = Rules { vmacs: Vec::new(), ..rules() };
+        let refusing = Rules::new(rules().refused, Vec::new());
         assert_eq!(families(&refusing), ["inet"], "a kernel without ARP tables can have accept = false");
         let text = &refusing.tables()[0].1;
         assert!(!text.contains("router-advert"), "{text}");
-        let only_v4 = Rules { refused: [([10, 0, 0, 50].into(), "eth0".into())].into(), vmacs: Vec::new() };
+        let only_v4 = Rules::new([([10, 0, 0, 50].into(), "eth0".into())].into(), Vec::new());
         assert!(!only_v4.tables()[0].1.contains("icmpv6"), "nothing of IPv6");
     }
 

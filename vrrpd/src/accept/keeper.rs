@@ -154,8 +154,7 @@ mod tests {
     use super::*;
 
     fn rules(last: u8) -> Rules {
-        let refused = [(IpAddr::from([10, 0, 0, last]), "eth0".into())].into();
-        Rules { refused, vmacs: Vec::new() }
+        Rules::new([(IpAddr::from([10, 0, 0, last]), "eth0".into())].into(), Vec::new())
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test's clock has to start somewhere")]

@@ -36,29 +36,23 @@ impl Guard {
 
 /// What these routers need.
 fn rules<'a>(routers: impl Iterator<Item = &'a RouterConfig>, interfaces: &Interfaces) -> Rules {
-    let mut rules = Rules::default();
+    let (mut refused, mut vmacs) = (BTreeSet::new(), Vec::new());
     for config in routers {
         if !config.accept {
-            let refused = config.settings.held().map(|held| (held.address, Arc::clone(&held.interface)));
-            rules.refused.extend(refused);
+            refused.extend(config.settings.held().map(|held| (held.address, Arc::clone(&held.interface))));
         }
         let Some(vmac) = &config.vmac else { continue };
         let on_it = config.settings.held().filter(|held| held.interface == vmac.name);
-        let v4: BTreeSet<Ipv4Addr> = on_it
+        let addresses: BTreeSet<Ipv4Addr> = on_it
             .filter_map(|held| match held.address {
                 IpAddr::V4(address) => Some(address),
                 IpAddr::V6(_) => None,
             })
             .collect();
-        rules.vmacs.push(VmacRules {
-            name: Arc::clone(&vmac.name),
-            source: source(config, interfaces, &v4),
-            addresses: v4,
-        });
+        let source = source(config, interfaces, &addresses);
+        vmacs.push(VmacRules { name: Arc::clone(&vmac.name), addresses, source });
     }
-    // Whatever order the routers are in.
-    rules.vmacs.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    rules
+    Rules::new(refused, vmacs)
 }
 
 /// The machine's own address on the router's interface; unspecified, as in a probe (RFC 5227, 2.1.1), if it has only

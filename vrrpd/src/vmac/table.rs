@@ -93,6 +93,8 @@ struct Entry {
 pub struct LinkTable {
     entries: BTreeMap<Arc<str>, Entry>,
     touched: bool,
+    /// When something is to be tried again, as of the last plan.
+    retry_at: Option<Instant>,
 }
 
 impl LinkTable {
@@ -137,8 +139,9 @@ impl LinkTable {
         is_right(link, parent, wanted) && is_configured(link, parent)
     }
 
+    /// When [`LinkTable::plan`] has something to try again.
     pub fn deadline(&self) -> Option<Instant> {
-        self.entries.values().filter(|entry| !entry.in_flight).filter_map(|entry| entry.retry_at).min()
+        self.retry_at
     }
 
     /// Whether a plan can find anything new.
@@ -163,7 +166,7 @@ impl LinkTable {
             return None;
         };
         entry.retry_at = Some(now + RETRY);
-        let why = error.to_string();
+        let why = describe(&error);
         let trouble = Trouble::Refused(why.clone());
         let news = entry.trouble.as_ref() != Some(&trouble);
         entry.trouble = Some(trouble);
@@ -193,6 +196,8 @@ impl LinkTable {
         }
         let ours = |name: &str| interfaces.by_name(name).is_some_and(|link| link.traits.ours);
         self.entries.retain(|name, entry| entry.wanted.is_some() || entry.in_flight || ours(name));
+        let waiting = self.entries.values().filter(|entry| !entry.in_flight);
+        self.retry_at = waiting.filter_map(|entry| entry.retry_at).min();
         (requests, notices)
     }
 }
@@ -277,6 +282,19 @@ impl Entry {
         };
         same.max(created).map(|at| at + RETRY).filter(|at| *at > now)
     }
+}
+
+/// What the kernel means by it.
+fn describe(error: &io::Error) -> String {
+    let hint = match error.raw_os_error() {
+        Some(nix::libc::EOPNOTSUPP) => "; has this kernel the module macvlan?",
+        Some(nix::libc::EBUSY) => {
+            "; is the interface below it a port of a bridge or a bond, or the MAC address in use?"
+        }
+        Some(nix::libc::EINVAL) => "; is the interface below it an Ethernet?",
+        Some(_) | None => "",
+    };
+    format!("{error}{hint}")
 }
 
 /// The link is the one that is wanted, not one from before the configuration or the parent changed.
