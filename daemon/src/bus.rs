@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -244,7 +245,7 @@ pub struct Objects<I> {
     base: &'static str,
     /// Properties that change too often to be announced; they say so with `emits_changed_signal = "false"`.
     silent: &'static [&'static str],
-    shown: BTreeMap<String, HashMap<String, OwnedVariant>>,
+    shown: BTreeMap<String, Box<[(u64, u64)]>>,
     interface: std::marker::PhantomData<fn() -> I>,
 }
 
@@ -289,7 +290,7 @@ impl<I: Interface> Objects<I> {
             } else {
                 connection.object_server().at(self.path(name), make(name)).await?;
                 let now = properties::<I>(connection, &self.path(name)).await?;
-                self.shown.insert((*name).to_owned(), now);
+                self.shown.insert((*name).to_owned(), self.digest(&now));
             }
         }
         Ok(())
@@ -302,15 +303,34 @@ impl<I: Interface> Objects<I> {
         now: HashMap<String, OwnedVariant>,
     ) -> zbus::Result<()> {
         let path = self.path(name);
-        let Some(before) = self.shown.get_mut(name) else { return Ok(()) };
-        announce_changes(connection, &path, &I::name(), self.silent, before, &now).await?;
-        *before = now;
-        Ok(())
+        let digest = self.digest(&now);
+        let Some(before) = self.shown.insert(name.to_owned(), digest) else { return Ok(()) };
+        let changed = now.iter().filter(|(name, value)| {
+            let (name, value) = (name.as_str(), digest_of(&***value));
+            !self.silent.contains(&name) && before.binary_search(&(digest_of(name), value)).is_err()
+        });
+        let changed = changed.map(|(name, value)| (name.as_str(), value)).collect();
+        emit_changes(connection, &path, &I::name(), changed).await
+    }
+
+    /// What is enough to see which properties are others than before: thousands of objects are remembered.
+    fn digest(&self, properties: &HashMap<String, OwnedVariant>) -> Box<[(u64, u64)]> {
+        let audible = properties.iter().filter(|(name, _)| !self.silent.contains(&name.as_str()));
+        let mut digest: Vec<_> =
+            audible.map(|(name, value)| (digest_of(name.as_str()), digest_of(&**value))).collect();
+        digest.sort_unstable();
+        digest.into()
     }
 
     fn path(&self, name: &str) -> String {
         format!("{}/{}", self.base, path_element(name))
     }
+}
+
+fn digest_of(value: &(impl Hash + ?Sized)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// All properties of an exported object.
@@ -338,6 +358,15 @@ pub async fn announce_changes(
         .filter(|(name, value)| !silent.contains(&name.as_str()) && before.get(*name) != Some(value))
         .map(|(name, value)| (name.as_str(), value))
         .collect();
+    emit_changes(connection, path, interface, changed).await
+}
+
+async fn emit_changes(
+    connection: &Connection,
+    path: &str,
+    interface: &InterfaceName<'_>,
+    changed: HashMap<&str, &OwnedVariant>,
+) -> zbus::Result<()> {
     if changed.is_empty() {
         return Ok(());
     }

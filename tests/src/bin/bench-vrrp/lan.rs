@@ -1,5 +1,6 @@
 //! Two hosts on one segment or on several, and who runs on them: a pair of the same program, of which one is Active.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -9,7 +10,7 @@ use trivet_tests::host::Host;
 use trivet_tests::lab::Lab;
 
 use crate::subject::{Plan, Running, Subject};
-use crate::wire::Wire;
+use crate::wire::{RouterKey, What, Wire};
 
 /// The two hosts' last octets, of addresses and of hardware addresses.
 pub(crate) const SENDERS: [u8; 2] = [1, 2];
@@ -68,11 +69,21 @@ impl Pair {
             // 224.0.0.18, as the kernel prints it.
             (groups.matches("120000E0").count() == wanted).then_some(())
         });
+        running.promote(self.subject);
     }
 
     /// Long enough to have heard every router's advertisement.
     pub(crate) fn wait_until_heard(&self) {
         pace(self.plans[0].interval * 5 / 4 + Duration::from_millis(40));
+    }
+
+    /// Which side is Active for all routers, by what was said last about each.
+    pub(crate) fn speaker(&mut self) -> Option<usize> {
+        let adverts = self.wire.frames().iter().filter(|frame| matches!(frame.what, What::Advert { .. }));
+        let last: BTreeMap<RouterKey, u8> = adverts.map(|frame| (frame.router, frame.sender)).collect();
+        let wanted = self.plans[0].routers().count();
+        let one = |sender: &u8| last.len() == wanted && last.values().all(|said| said == sender);
+        SENDERS.iter().position(one)
     }
 
     fn wait_until_active(&mut self, side: usize) {

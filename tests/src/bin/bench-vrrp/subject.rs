@@ -12,6 +12,7 @@ use std::time::Duration;
 use nix::unistd::Pid;
 use trivet_tests::bus::{self, Bus};
 use trivet_tests::host::{Host, Process};
+use trivet_tests::namespace::sh;
 use trivet_tests::trivet::program;
 
 use crate::wire::RouterKey;
@@ -34,7 +35,7 @@ pub(crate) enum Scheduling {
     Normal,
     /// `Nice=-15`
     Nice,
-    /// keepalived's `vrrp_rt_priority`, systemd's `CPUSchedulingPolicy=rr`
+    /// keepalived's `vrrp_rt_priority`; our unit's way: the loop alone, when the threads have been started
     RealTime,
 }
 
@@ -134,6 +135,13 @@ impl Running {
         }
     }
 
+    /// What the unit does once the daemon is ready.
+    pub(crate) fn promote(&self, subject: Subject) {
+        if let Subject::Vrrpd { scheduling: Scheduling::RealTime, .. } = subject {
+            sh(&format!("chrt --rr --reset-on-fork --pid 1 {}", self.pid()));
+        }
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         self.process.pid()
     }
@@ -208,11 +216,8 @@ fn vrrpd(host: &Host, plan: &Plan, journal: Journal, scheduling: Scheduling) -> 
     command.arg(&socket.directory);
     match scheduling {
         Scheduling::Normal => {}
-        Scheduling::Nice => {
+        Scheduling::Nice | Scheduling::RealTime => {
             command.args(["nice", "-n", "-15"]);
-        }
-        Scheduling::RealTime => {
-            command.args(["chrt", "--rr", "50"]);
         }
     }
     command.arg(program("vrrpd")).arg("--root").arg(&root);

@@ -19,7 +19,7 @@ const PRIORITY: u8 = 100;
 /// From one takeover to the next, so that none disturbs another.
 const APART: Duration = Duration::from_millis(120);
 /// Longer than any of them may take.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(10);
 
 const SUBJECTS: [Subject; 4] = [
     Subject::Keepalived { detail: false, bus: false, scheduling: Scheduling::Nice },
@@ -53,9 +53,9 @@ pub(crate) fn run(runs: usize, only: &str) {
          logging, of the medians and of the p99s.\n"
     );
     println!(
-        "| routers | interval | event | program | advert p50 | p99 | last ARP p50 | p99 | ratio advert | ratio ARP |"
+        "| routers | interval | event | program | advert p50 | p99 | last ARP p50 | p99 | ratio advert | ratio ARP | samples |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for routers in [1, 100] {
         for interval in [10, 100, 1000] {
             if only == "takeover" || only == format!("takeover:{routers}:{interval}") {
@@ -127,10 +127,15 @@ fn round(
     phase: &mut u32,
     samples: &mut Samples,
 ) {
-    for ((_, pair), active) in pairs.iter_mut().zip(active.iter()) {
+    let mut under_way = Vec::new();
+    for ((_, pair), active) in pairs.iter_mut().zip(active.iter_mut()) {
         // At any moment between two advertisements, not always at the same.
         *phase = (*phase + 37) % 64;
         pace(APART + pair.plans[0].interval * *phase / 64);
+        let speaker = pair.speaker();
+        under_way.push(speaker.is_some());
+        let Some(speaker) = speaker else { continue };
+        *active = speaker;
         match manner {
             Manner::Killed => pair.kill(*active),
             Manner::Stopped => {
@@ -138,13 +143,22 @@ fn round(
             }
         }
     }
-    for ((subject, pair), active) in pairs.iter_mut().zip(active.iter_mut()) {
-        samples.entry(*subject).or_default().extend(observe(pair, *active, manner));
+    for (number, (subject, pair)) in pairs.iter_mut().enumerate() {
+        let seen = if under_way[number] { observe(pair, active[number], manner) } else { Vec::new() };
+        under_way[number] = !seen.is_empty();
+        samples.entry(*subject).or_default().extend(seen);
     }
-    for ((_, pair), active) in pairs.iter_mut().zip(active.iter_mut()) {
-        pair.clear(*active);
-        pair.begin(*active);
-        *active = 1 - *active;
+    for (number, (_, pair)) in pairs.iter_mut().enumerate() {
+        if under_way[number] {
+            pair.clear(active[number]);
+            pair.begin(active[number]);
+            active[number] = 1 - active[number];
+        } else {
+            // Something else disturbed it: on a busy machine a Backup can be misled.
+            say(&format!("not counted: {} ({manner:?})", pair.subject.name()));
+            *pair = Pair::start(pair.subject, pair.plans.clone());
+            active[number] = 0;
+        }
     }
     for ((_, pair), active) in pairs.iter_mut().zip(active.iter()) {
         pair.wait_until_listening(1 - *active);
@@ -155,7 +169,7 @@ fn round(
     }
 }
 
-/// Waits until the heir has announced everything, and says when.
+/// Waits until the heir has announced everything, and says when; nothing if that did not happen.
 fn observe(pair: &mut Pair, victim: usize, manner: Manner) -> Vec<Sample> {
     let deadline = now() + LIMIT;
     let plan = pair.plans[0].clone();
@@ -165,14 +179,9 @@ fn observe(pair: &mut Pair, victim: usize, manner: Manner) -> Vec<Sample> {
         if samples.len() == wanted {
             return samples;
         }
-        let subject = pair.subject.name();
-        let log = || pair.running[1 - victim].as_ref().map(|heir| heir.process().log());
-        assert!(
-            now() < deadline,
-            "{subject}: {} of {wanted} routers were taken over and announced; the heir's log: {}",
-            samples.len(),
-            log().unwrap_or_default()
-        );
+        if now() >= deadline {
+            return Vec::new();
+        }
         pace(Duration::from_millis(5));
     }
 }
@@ -204,7 +213,8 @@ fn sample(frames: &[&Frame], victim: usize, plan: &Plan, manner: Manner) -> Opti
 
 fn rows(routers: u8, interval: Duration, manner: Manner, samples: &Samples) {
     let figures = |subject: usize| {
-        let samples = &samples[&subject];
+        let samples = samples.get(&subject).filter(|samples| !samples.is_empty());
+        let samples = samples.expect("at least one takeover was not disturbed");
         let adverts = Figures::new(samples.iter().map(|sample| sample.advert));
         (adverts, Figures::new(samples.iter().map(|sample| sample.announced)))
     };
@@ -212,7 +222,7 @@ fn rows(routers: u8, interval: Duration, manner: Manner, samples: &Samples) {
     for (number, subject) in SUBJECTS.into_iter().enumerate() {
         let (advert, announced) = figures(number);
         println!(
-            "| {routers} | {} ms | {manner:?} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {routers} | {} ms | {manner:?} | {} | {} | {} | {} | {} | {} | {} | {} |",
             interval.as_millis(),
             subject.name().trim_end_matches(", nice -15"),
             microseconds(advert.median()),
@@ -221,6 +231,7 @@ fn rows(routers: u8, interval: Duration, manner: Manner, samples: &Samples) {
             microseconds(announced.at(0.99)),
             Ratio::of(&advert, &base_advert),
             Ratio::of(&announced, &base_announced),
+            advert.count(),
         );
     }
 }
