@@ -184,7 +184,7 @@ impl Daemon {
             _lock: lock,
         };
         daemon.register().map_err(Error::when("register with the event loop"))?;
-        daemon.holding.begin(&daemon.interfaces);
+        daemon.holding.begin(&daemon.interfaces, &configuration);
         let now = daemon.events.clock().now();
         daemon.apply(now, configuration);
         Ok(daemon)

@@ -247,6 +247,11 @@ impl Interfaces {
         })
     }
 
+    /// Whether the kernel says of any address who added it.
+    pub fn shows_tags(&self) -> bool {
+        self.by_index.values().any(|interface| interface.addresses.values().any(|address| address.tag != 0))
+    }
+
     /// Whether an interface can be used at all.
     pub fn usable(&self, name: &Arc<str>) -> Result<&Interface, Fault> {
         let Some(interface) = self.by_name(name) else { return Err(Fault::Missing(Arc::clone(name))) };

@@ -39,4 +39,5 @@ pub mod track;
 pub mod transitions;
 pub mod transport;
 pub mod types;
+pub mod untagged;
 pub mod vmac;

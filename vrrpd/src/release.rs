@@ -2,15 +2,22 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
+use daemon::diagnostic::Report;
 use daemon::event_loop::Clock;
 use daemon::units::format_duration;
 
 use crate::accept::{TABLE, nft};
+use crate::kernel::{self, How, Operation, Request};
 use crate::lease::{self, Fate};
+use crate::objects::Object;
 use crate::past::{Ending, Past, boot_id};
 use crate::routing;
+use crate::types::VirtualAddress;
+use crate::untagged;
 use crate::vmac::worker;
+use crate::{config, monitor};
 
 /// Remove every address with our tag but those that the next vrrpd is to find; these stay no longer than nobody else
 /// can have taken over. The virtual
@@ -30,6 +37,7 @@ pub fn release(root: &Path, ending: &Ending) -> io::Result<Vec<String>> {
     // Routes and rules stay with the addresses. Nothing limits how long: the next vrrpd removes what it does not want, and
     // so does a release by hand.
     let routing = if kept.is_empty() { routing::release() } else { Ok(Vec::new()) };
+    let untagged = if kept.is_empty() { release_untagged(root) } else { Ok(Vec::new()) };
     let done = lease::settle(|address| kept.get(address).copied().unwrap_or(Fate::Remove));
     // What the addresses that stay live on and by stays with them.
     let stays = |name: &str| kept.keys().any(|address| *address.interface == *name);
@@ -39,6 +47,7 @@ pub fn release(root: &Path, ending: &Ending) -> io::Result<Vec<String>> {
     let tables =
         tables?.into_iter().map(|family| format!("removed nftables table {family} {TABLE} {ending}"));
     let routing = routing?.into_iter().map(|object| format!("removed {object} {ending}"));
+    let untagged = untagged?.into_iter().map(|address| format!("removed {address} {ending}"));
     Ok(done?
         .into_iter()
         .map(|(address, fate)| match fate {
@@ -53,5 +62,26 @@ pub fn release(root: &Path, ending: &Ending) -> io::Result<Vec<String>> {
         .chain(links)
         .chain(tables)
         .chain(routing)
+        .chain(untagged)
         .collect())
+}
+
+/// On a kernel that keeps no tags. Without a configuration that can be read nothing is known there.
+fn release_untagged(root: &Path) -> io::Result<Vec<VirtualAddress>> {
+    let interfaces = monitor::dump()?;
+    let configuration = config::load(root, None, &mut Report::new());
+    let mut requests = Vec::new();
+    for address in untagged::left_behind(&interfaces, &configuration) {
+        let Some(interface) = interfaces.by_name(&address.interface) else { continue };
+        let how = How::Address { index: interface.index, options: Arc::default() };
+        requests.push(Request { operation: Operation::Remove, object: Object::Address(address), how });
+    }
+    let mut removed = Vec::new();
+    for answer in kernel::perform(requests)? {
+        answer.result?;
+        if let Object::Address(address) = answer.request.object {
+            removed.push(address);
+        }
+    }
+    Ok(removed)
 }

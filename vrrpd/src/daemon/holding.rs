@@ -9,7 +9,7 @@ use daemon::event_loop::{EventLoop, Interest};
 use super::journal::Entry;
 use super::{Daemon, Wake};
 use crate::accept::keeper::Keeper;
-use crate::config::RouterConfig;
+use crate::config::{Configuration, RouterConfig};
 use crate::interfaces::{Changes, Interfaces};
 use crate::kernel::{Kernel, Report, Request};
 use crate::monitor::Rest;
@@ -17,6 +17,7 @@ use crate::objects::Object;
 use crate::router::Event;
 use crate::routing::{Dump, Routing, RoutingChanges, RoutingMonitor};
 use crate::table::{Notice, Table, World};
+use crate::untagged;
 
 /// Between two looks at the routing tables, and after one that failed. A look may be long work on a large router.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
@@ -95,7 +96,10 @@ impl Holding {
     }
 
     /// Everything is to be compared once: what a former run left behind is removed.
-    pub(super) fn begin(&mut self, interfaces: &Interfaces) {
+    pub(super) fn begin(&mut self, interfaces: &Interfaces, configuration: &Configuration) {
+        for address in untagged::left_behind(interfaces, configuration) {
+            self.table.adopt(address);
+        }
         self.table.touch_all(interfaces);
     }
 
