@@ -3,9 +3,10 @@
 //! and what the administrator has is never touched.
 
 use std::process::Command;
+use std::time::Duration;
 
 use trivet_tests::bus::Property;
-use trivet_tests::clock::{PATIENCE, wait, wait_for};
+use trivet_tests::clock::{PATIENCE, now, wait, wait_for};
 use trivet_tests::host::Host;
 use trivet_tests::lab::Lab;
 use trivet_tests::trivet::{Trivet, program};
@@ -232,8 +233,11 @@ fn a_link_that_goes_down_and_comes_up_has_everything_again() {
     let site = Site::new();
     let host = &site.directors[0];
     // So short that nobody need have noticed; IPv6 addresses and all routes are gone nevertheless.
+    let flapped = now();
     host.sh("ip link set eth1 down && ip link set eth1 up");
     site.expect_all(0);
+    // The routing tables are looked through every 30 s in any case: that must not be what brought the routes back.
+    assert!(now() - flapped < Duration::from_secs(20), "only after {:?}", now() - flapped);
     // Long enough for a failover, and back.
     host.sh("ip link set eth0 down");
     site.trivets[0].wait_for_property(&state(), "s \"Fault\"");
