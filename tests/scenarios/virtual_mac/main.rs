@@ -5,6 +5,8 @@ mod ipv6;
 mod keepalived;
 mod site;
 
+use std::process::Command;
+
 use site::{ADDRESS, SERVER, Site, VIRTUAL_MAC};
 use trivet_tests::capture::mac;
 use trivet_tests::clock::{PATIENCE, wait};
@@ -260,6 +262,8 @@ fn after_a_crash_the_next_daemon_goes_on_with_the_same_interface_and_rules() {
     site.wait_until(0, HELD, true);
     let index = || site.hosts[0].sh("ip -o link show vrrp.51").split(':').next().map(str::to_owned);
     let (before, since) = (index(), site.since(1));
+    let mut monitor = Command::new("ip");
+    let links = site.hosts[0].spawn("links", monitor.args(["monitor", "link", "address"]));
     let crashed = Stamp::now();
     let host = &site.hosts[0];
     site.directors[0].kill("vrrpd");
@@ -268,6 +272,9 @@ fn after_a_crash_the_next_daemon_goes_on_with_the_same_interface_and_rules() {
     assert!(site.has(0, HELD) && site.has(0, TABLES));
     site.advert(0, crashed);
     assert_eq!(index(), before, "the same interface");
+    let deleted =
+        |line: &&str| line.contains("Deleted") || line.contains("vrrp.51") && line.contains("state DOWN");
+    assert_eq!(links.log().lines().find(deleted), None, "neither down nor without its address for a moment");
     assert!(!site.pings(ADDRESS), "it must not accept");
     site.expect_ping(SERVER);
     assert_eq!(site.since(1), since, "the other has been a Backup all the time");
