@@ -107,7 +107,6 @@ fn a_director_that_loses_its_cable_and_finds_it_again_is_followed_by_the_client(
     site.expect_one_mac();
 }
 
-// RFC 9568: +7.2
 #[test]
 fn advertisements_can_leave_with_the_interfaces_own_mac_address() {
     let site = Site::new("vmac = { advertise_from_parent = true }");

@@ -96,7 +96,7 @@ fn keepaliveds_words_are_answered_with_ours() {
     );
 }
 
-// RFC 9568: -5.2.3 -5.2.4
+// RFC 9568: -5.2.4
 #[test]
 fn wrong_types_and_values_are_all_reported_where_they_stand() {
     assert_reports(

@@ -161,8 +161,9 @@ fn two_advertisements_lost_in_a_row_change_nothing() {
         name,
         300,
         of(ALIKE, |lan| {
-            // What a Backup can spare is its Skew_Time: an advertisement that is later than that is lost as well.
-            lan.delay = interval(lan) / 300;
+            // What a Backup can spare is its Skew_Time, 1/128 of the interval at the least, or of a second in version 2:
+            // an advertisement that is later than that is lost as well.
+            lan.delay = interval(lan).min(Duration::from_secs(1)) / 300;
             let active = settled_active(lan)?;
             for _ in 0..20 {
                 lan.drop_next = Some((active, 2));

@@ -66,6 +66,17 @@ fn what_cannot_be_is_refused_where_it_stands() {
     }
 }
 
+// RFC 9568: -5.2.3
+#[test]
+fn the_vrids_are_1_to_255() {
+    for (number, good) in [(0, false), (1, true), (255, true), (256, false)] {
+        let text = MINIMAL.replace("51", &number.to_string());
+        let (configuration, report) = load_files(&[&text], None);
+        assert_eq!(report.contains("error: 'virtual_router_id' must be from 1 to 255"), !good, "{report}");
+        assert_eq!(configuration.routers.len(), usize::from(good));
+    }
+}
+
 #[test]
 fn what_changes_nothing_or_is_a_risk_is_warned_of() {
     for (lines, expected) in [

@@ -46,6 +46,15 @@ fn a_backup_that_slept_listens_once_more_and_only_once() {
     assert_eq!(alone.after(60 * SECOND).event(Event::Timer), takes_over(StateName::Backup, 100));
 }
 
+#[test]
+fn a_backup_that_slept_through_less_than_an_interval_believes_its_timer() {
+    for (late, active) in [(SECOND, true), (SECOND + micros(1), false), (3 * SECOND, false)] {
+        let mut bench = Bench::backup(settings(100));
+        bench.after(micros(3_609_375) + late).event(Event::Timer);
+        assert_eq!(bench.router.is_active(), active, "{late:?}");
+    }
+}
+
 // Fault
 
 #[test]
