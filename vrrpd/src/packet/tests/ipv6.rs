@@ -84,9 +84,9 @@ fn to_one_peer_its_address_is_in_the_checksum_and_the_group_is_not_listened_to()
     );
     let result = decode_from(&to_group(&V3_IPV6), &path);
     assert_eq!(result, Err(Discard::Destination(GROUP_V6.into())));
-    for ttl in [253, 0] {
-        let result = decode_from(&Datagram { ttl, ..datagram }, &path);
-        assert_eq!(result, Err(Discard::Ttl { ttl, allowed: (254, 255) }));
+    for (ttl, allowed) in [(253, (254, 255)), (0, (254, 255)), (254, (252, 253)), (255, (254, 254))] {
+        let result = decode_from(&Datagram { ttl, ..datagram }, &Path { ttl: allowed, ..path });
+        assert_eq!(result, Err(Discard::Ttl { ttl, allowed }));
     }
 }
 
