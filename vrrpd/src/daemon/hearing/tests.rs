@@ -151,3 +151,27 @@ fn a_configured_checksum_is_sent_whatever_the_peers_send() {
         assert_eq!(counted, u64::from(heard == KEEPALIVED));
     }
 }
+
+// RFC 9568: +7.1-first -7.1-first
+#[test]
+fn an_ipv6_router_asks_for_a_link_local_address_first_if_it_has_one_and_else_only_counts() {
+    let now = start();
+    let peer: IpAddr = "fe80::2".parse().unwrap();
+    let theirs = vec!["2001:db8::9".parse().unwrap()];
+    let path = Path::multicast(Family::V6);
+    let payload = Advertisement { addresses: theirs, ..good(RFC) }.encode(peer, path.destination);
+    let datagram = Datagram { source: peer, destination: path.destination, ttl: 255, payload: &payload };
+    for (ours, believed) in [("'fe80::9/64', '2001:db8::9/64'", false), ("'2001:db8::9/64'", true)] {
+        let root = TempRoot::new();
+        let text = format!("interface = 'lo'\nvirtual_router_id = 1\naddresses = [{ours}]\n");
+        root.write("etc/trivet/vrrp.d/six.toml", &text);
+        let mut report = Report::new();
+        let config = config::load(root.path(), None, &mut report).routers.remove("six");
+        let mut instance = Instance::new(now, 0, config.unwrap_or_else(|| panic!("{report}")));
+        let hearing = instance.hear(now, &datagram, &path);
+        assert_eq!(hearing.event.is_some(), believed, "{ours}");
+        let said = if believed { "wants a link-local one there" } else { "must its peers" };
+        assert!(hearing.news.iter().any(|news| news.text.contains(said)), "{:?}", hearing.news);
+        assert_eq!(instance.counters.first_address_not_link_local, u64::from(believed));
+    }
+}
