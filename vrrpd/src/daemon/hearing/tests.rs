@@ -152,6 +152,25 @@ fn a_configured_checksum_is_sent_whatever_the_peers_send() {
     }
 }
 
+#[test]
+fn an_owner_that_is_heard_by_anybody_else_is_nothing_to_speak_of() {
+    let now = start();
+    let mut instance = instance(now, "");
+    let owner = Advertisement { priority: Priority(255), ..good(RFC) };
+    assert_eq!(hear(&mut instance, now, PEER, &owner).news, []);
+}
+
+#[test]
+fn peers_that_disagree_about_the_checksum_are_each_told_of_where_one_form_is_configured() {
+    let now = start();
+    let mut instance = instance(now, "checksum = 'rfc'");
+    let news = hear(&mut instance, now, PEER, &good(KEEPALIVED)).news;
+    assert_eq!((news.len(), news[0].remark), (1, Some(Remark::Checksum(ChecksumForm::Keepalived))));
+    assert_eq!(hear(&mut instance, now, OTHER, &good(RFC)).news, []);
+    instance.renew_remarks(now);
+    assert_eq!(instance.remark_sentences().len(), 1);
+}
+
 // RFC 9568: +7.1-first -7.1-first
 #[test]
 fn an_ipv6_router_asks_for_a_link_local_address_first_if_it_has_one_and_else_only_counts() {
