@@ -93,7 +93,7 @@ impl RouterStatus {
 
     /// Address with prefix length, and interface.
     pub fn addresses(&self) -> Vec<(String, String)> {
-        let addresses = self.config.settings.addresses.iter();
+        let addresses = self.config.settings.held();
         let row = |address: &VirtualAddress| {
             (format!("{}/{}", address.address, address.prefix_len), address.interface.to_string())
         };

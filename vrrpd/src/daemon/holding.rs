@@ -148,16 +148,19 @@ impl Holding {
 
     /// Have somebody look, if it is time.
     fn look(&mut self, now: Instant) -> io::Result<()> {
-        let look = &mut self.look;
+        let (look, has_routes) = (&mut self.look, self.table.has_routes());
         if look.next.is_some_and(|next| next <= now) {
             look.next = None;
-            look.wanted |= self.table.has_routes();
+            look.wanted |= has_routes;
+        }
+        if look.next.is_none() && has_routes {
+            look.next = Some(now + LOOK_EVERY);
         }
         if !look.wanted || look.under_way || look.not_before.is_some_and(|at| at > now) {
             return Ok(());
         }
         (look.wanted, look.stale, look.under_way, look.not_before) = (false, false, true, None);
-        look.next = Some(now + LOOK_EVERY);
+        look.next = has_routes.then(|| now + LOOK_EVERY);
         self.kernel.look()
     }
 

@@ -76,7 +76,7 @@ fn every_request_of_a_huge_batch_is_answered() {
     }
 }
 
-/// For DEPENDENCIES.md: `cargo test --release -p vrrpd -- --ignored --nocapture address_costs`.
+/// For DEPENDENCIES.md: `cargo test --release -p vrrpd -- --ignored --nocapture what_an_address_costs`.
 #[test]
 #[ignore = "measures; run it alone, in a release build"]
 fn what_an_address_costs() {
