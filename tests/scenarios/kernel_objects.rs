@@ -342,7 +342,8 @@ fn a_second_vrrpd_in_the_same_network_namespace_refuses_to_start() {
     let host = &site.directors[0];
     let first = site.trivets[0].process("vrrpd").pid();
     let root = host.directory().join("root");
-    let said = host.sh(&format!("! timeout 20 {} --root {} 2>&1", program("vrrpd").display(), root.display()));
+    let said =
+        host.sh(&format!("! timeout 20 {} --root {} 2>&1", program("vrrpd").display(), root.display()));
     assert!(said.contains(&format!("another vrrpd (process {first})")), "{said}");
     site.expect_all(0);
 }
