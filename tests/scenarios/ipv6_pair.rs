@@ -112,6 +112,7 @@ fn assert_announcement_is_right(sent: &Sent, mac: Mac) {
     assert_eq!(bytes[80..86], mac);
 }
 
+// RFC 9568: +5.1.2 +6.4.3-answer
 #[test]
 fn the_addresses_move_to_the_other_router_and_back_and_the_client_follows() {
     let mut site = Site::new();
@@ -142,6 +143,7 @@ fn the_addresses_move_to_the_other_router_and_back_and_the_client_follows() {
     site.expect_answers();
 }
 
+// RFC 9568: +6.4.2-timer
 #[test]
 fn a_router_that_lost_its_power_is_followed_within_its_down_interval() {
     let site = Site::new();

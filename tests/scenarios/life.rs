@@ -204,6 +204,7 @@ fn a_hanging_vrrpd_is_killed_before_the_peer_takes_over_and_begins_as_a_backup()
     assert!(pair.adverts(OURS, released).is_empty(), "it spoke");
 }
 
+// RFC 9568: +2.5
 #[test]
 fn a_paused_machine_steps_down_before_it_speaks() {
     let pair = PairBesideKeepalived::new(SECOND);
@@ -223,6 +224,7 @@ fn a_paused_machine_steps_down_before_it_speaks() {
     assert!(pair.adverts(OURS, woken).is_empty(), "it spoke: {:?}", pair.adverts(OURS, woken));
 }
 
+// RFC 9568: +6.4.3-shutdown
 #[test]
 fn a_stop_and_a_shutdown_hand_over_in_milliseconds() {
     let pair = PairBesideKeepalived::new(SECOND);

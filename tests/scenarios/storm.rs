@@ -193,6 +193,7 @@ fn ten_thousand_packets_of_junk_a_second_are_counted_and_change_nothing() {
     assert!(longest < TENTH.interval * 3, "an advertisement waited: {longest:?}");
 }
 
+// RFC 9568: -sim-rate +6.4.3-lesser
 #[test]
 fn valid_advertisements_of_lesser_routers_from_everywhere_cost_at_most_one_answer_an_interval() {
     let site = Site::new(&TENTH);
@@ -207,6 +208,7 @@ fn valid_advertisements_of_lesser_routers_from_everywhere_cost_at_most_one_answe
     assert!(site.trivets[ACTIVE].process("vrrpd").log().lines().count() < 40, "it logged each of them");
 }
 
+// RFC 9568: -sim-rate +6.4.3-greater
 #[test]
 fn valid_advertisements_of_greater_routers_from_everywhere_are_yielded_to_once_and_taken_over_from_once() {
     let site = Site::new(&TENTH);
