@@ -168,6 +168,7 @@ fn an_interface_that_leaves_the_namespace_and_comes_back_as_the_same_has_sockets
              addresses = ['10.0.0.9/24']\n"
         )
     };
+    let tap = Tap::start(&lab, &["n1-eth0", "n2-eth0"]);
     let [one, two] = [0, 1].map(|index: usize| {
         let mut trivet = Trivet::with_files(
             &hosts[index],
@@ -180,6 +181,13 @@ fn an_interface_that_leaves_the_namespace_and_comes_back_as_the_same_has_sockets
     let state = Property::router("r1", "State");
     one.wait_for_property(&state, "s \"Backup\"");
     two.wait_for_property(&state, "s \"Active\"");
+    // What is shown may be half a second old.
+    let sent = Stamp::now();
+    wait("ten more advertisements", PATIENCE, || {
+        let later = tap.since(sent).iter().filter(|sent| sent.by == 1 && sent.advert().is_some()).count();
+        (later > 10).then_some(())
+    });
+    let became = one.counter("r1", "BecameActive");
     let heard = one.counter("r1", "AdvertisementsReceived");
     // Away and back while vrrpd looks elsewhere: same name, same index, and what was joined is forgotten.
     one.process("vrrpd").signal(nix::sys::signal::Signal::SIGSTOP);
@@ -197,4 +205,5 @@ fn an_interface_that_leaves_the_namespace_and_comes_back_as_the_same_has_sockets
     });
     one.wait_for_property(&state, "s \"Backup\"");
     two.wait_for_property(&state, "s \"Active\"");
+    assert_eq!(one.counter("r1", "BecameActive"), became, "it was deaf for a while");
 }
