@@ -1,8 +1,14 @@
 //! The same over IPv6, with 00-00-5E-00-02-{VRID}; the neighbours' entries, and neighbour discovery with accept = false.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
+use std::os::fd::AsRawFd as _;
 use std::process::Command;
 
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, sendto, setsockopt, socket,
+    sockopt,
+};
 use trivet_tests::capture::Mac;
 use trivet_tests::clock::{PATIENCE, wait};
 use trivet_tests::frames::Frame;
@@ -116,4 +122,29 @@ fn with_accept_false_neighbour_discovery_and_routing_work_and_nothing_else() {
     wait("the director answers a question that is for it alone", PATIENCE, || {
         site.client.sh(&format!("ip -6 neigh show {ADDRESS}")).contains("REACHABLE").then_some(())
     });
+}
+
+/// RFC 4861, 4.2 and 4.6.2: "make yourself an address of fd99::/64", to the director's link-local virtual address.
+fn send_router_advertisement() {
+    let mut message = vec![134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
+    message.extend([3, 4, 64, 0xc0, 0, 0, 14, 16, 0, 0, 7, 8, 0, 0, 0, 0]);
+    message.extend("fd99::".parse::<Ipv6Addr>().expect("an address").octets());
+    let socket = socket(AddressFamily::Inet6, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::IcmpV6)
+        .expect("a raw socket");
+    setsockopt(&socket, sockopt::Ipv6Ttl, &255).expect("setting the hop limit");
+    let index = if_nametoindex("eth0").expect("the client has eth0");
+    let to = SockaddrIn6::from(SocketAddrV6::new("fe80::50".parse().expect("an address"), 0, 0, index));
+    sendto(socket.as_raw_fd(), &message, &to, MsgFlags::empty()).expect("sending a router advertisement");
+}
+
+#[test]
+fn no_router_advertisement_makes_an_address_of_the_virtual_mac_address() {
+    let site = site(true);
+    expect_ping(&site, "fe80::50%eth0");
+    // A router that listens to others, as those with an uplink do.
+    site.hosts[0].sh("sysctl -qw net.ipv6.conf.vrrp6/51.accept_ra=2");
+    site.client.namespace().within(send_router_advertisement);
+    expect_ping(&site, "fe80::50%eth0");
+    let addresses = site.hosts[0].sh("ip -6 -o addr show dev vrrp6.51");
+    assert!(!addresses.contains("fd99:"), "RFC 9568, 7.4: {addresses}");
 }
