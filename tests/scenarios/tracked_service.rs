@@ -178,6 +178,15 @@ fn systemd_and_the_bus_may_be_exchanged_and_a_crash_leaves_the_targets_to_the_ne
     ));
     site.expect_unit(0, FAULT, "active");
     site.expect_unit(0, ACTIVE, "inactive");
+
+    // One that crashes and cannot start again: nothing says any more that it is anything.
+    machine.sh("systemctl start nginx");
+    site.expect_unit(0, ACTIVE, "active");
+    machine.sh("sed -i 's/^priority/prority/' /etc/trivet/vrrp.d/keepalive_vi.toml");
+    machine.sh("systemctl kill --kill-whom=main --signal=KILL vrrpd");
+    site.expect_unit(0, "vrrpd", "failed");
+    site.expect_unit(0, ACTIVE, "inactive");
+    site.expect_unit(0, FAULT, "inactive");
 }
 
 #[test]

@@ -133,6 +133,35 @@ fn a_service_of_ipvsd_is_tracked() {
     site.expect_text("director", "Tracks", "\"Stale\" b true");
 }
 
+/// Properties show how things are, the signal shows how they went: every step, in order.
+#[test]
+fn every_transition_is_a_signal() {
+    let mut site = Site::new();
+    let address = trivet_tests::bus::address(&site.host);
+    let mut monitor = std::process::Command::new("busctl");
+    monitor.arg(format!("--address={address}")).args([
+        "--json=short",
+        "monitor",
+        "--match=type='signal',interface='org.trivet.Vrrp1.Router',path='/org/trivet/Vrrp1/router/strict'",
+    ]);
+    let monitor = site.host.spawn("monitor", &mut monitor);
+    wait("the monitor listens", PATIENCE, || monitor.log().contains("Monitoring").then_some(()));
+    site.run(&["checkd", "vrrpd"]);
+    site.expect("strict", "State", "s \"Active\"");
+    site.web.kill();
+    site.expect("strict", "State", "s \"Fault\"");
+    let steps = [
+        r#""data":["Initialize","Backup","started, listening"#,
+        r#""data":["Backup","Active","no Active router was heard"#,
+        r#""data":["Active","Fault","check web of 10.0.0.1:80 is down: connection refused"#,
+    ];
+    let log = wait("the last step is a signal", PATIENCE, || {
+        Some(monitor.log()).filter(|log| log.contains(steps[2]))
+    });
+    let places = steps.map(|step| log.find(step).unwrap_or_else(|| panic!("{step} is not in:\n{log}")));
+    assert!(places.is_sorted(), "in this order:\n{log}");
+}
+
 #[test]
 fn maintenance_outlives_a_reload_and_a_restart_and_ends_on_order() {
     let mut site = Site::new();

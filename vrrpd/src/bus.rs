@@ -5,7 +5,7 @@ mod checks;
 mod client;
 mod rows;
 mod services;
-mod targets;
+pub(crate) mod targets;
 mod units;
 
 use std::collections::HashMap;

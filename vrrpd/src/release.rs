@@ -9,6 +9,7 @@ use daemon::event_loop::Clock;
 use daemon::units::format_duration;
 
 use crate::accept::{TABLE, nft};
+use crate::bus::targets;
 use crate::kernel::{self, How, Operation, Request};
 use crate::lease::{self, Fate};
 use crate::objects::Object;
@@ -43,6 +44,13 @@ pub fn release(root: &Path, ending: &Ending) -> io::Result<Vec<String>> {
     let stays = |name: &str| kept.keys().any(|address| *address.interface == *name);
     let links = worker::release_all(stays);
     let tables = if kept.is_empty() { nft::release_all() } else { Ok(Vec::new()) };
+    // The roles end with the addresses, and so do the services that are bound to them.
+    let targets = if kept.is_empty() { targets::stop_all() } else { Ok(Vec::new()) };
+    let targets = targets.unwrap_or_else(|error| {
+        eprintln!("vrrpd: cannot stop the targets of a former vrrpd: {error}");
+        Vec::new()
+    });
+    let targets = targets.into_iter().map(|target| format!("stopped {target} {ending}"));
     let links = links?.into_iter().map(|name| format!("removed interface {name} {ending}"));
     let tables =
         tables?.into_iter().map(|family| format!("removed nftables table {family} {TABLE} {ending}"));
@@ -63,6 +71,7 @@ pub fn release(root: &Path, ending: &Ending) -> io::Result<Vec<String>> {
         .chain(tables)
         .chain(routing)
         .chain(untagged)
+        .chain(targets)
         .collect())
 }
 

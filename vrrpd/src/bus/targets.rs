@@ -18,9 +18,9 @@ use daemon::bus::{Model, pause};
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
-use zbus::{Connection, Message, MessageStream, OwnedObjectPath};
+use zbus::{Connection, Message, MessageStream, OwnedObjectPath, connection};
 
-use super::client::{Changes, ended, is_called, listen, new_owner, owners, signals};
+use super::client::{Changes, ended, is_absent, is_called, listen, new_owner, owners, signals};
 use super::units::{MANAGER, NAME, PATH, subscribe};
 use crate::daemon::message_id;
 use crate::router::StateName;
@@ -31,6 +31,8 @@ use crate::track::units::target_name;
 const IN_FLIGHT: usize = 16;
 /// Longer than a unit takes to start or to be given up by systemd (DefaultTimeoutStartSec=90s).
 const JOB: Duration = Duration::from_secs(100);
+/// For each call of a release.
+const RELEASE: Duration = Duration::from_secs(2);
 /// After an order was refused.
 const RETRY: Duration = Duration::from_secs(10);
 /// Every so many refusals one is worth a line: a minute of [`RETRY`].
@@ -455,6 +457,27 @@ async fn order(connection: &Connection, kind: Kind, instance: &str, on: bool) ->
     let method = if on { "StartUnit" } else { "StopUnit" };
     let answer = connection.call_method(Some(NAME), PATH, Some(MANAGER), method, &(unit, "replace")).await?;
     Ok(answer.body().deserialize::<OwnedObjectPath>()?.to_string())
+}
+
+/// Stop all targets of ours, for a daemon that has ended and that no other goes on for. A line for each.
+///
+/// # Errors
+/// systemd does not answer, or does not do it. Without a bus, or without a systemd on it, there is nothing to stop.
+pub(crate) fn stop_all() -> zbus::Result<Vec<String>> {
+    zbus::block_on(async {
+        let builder = connection::Builder::system().method_timeout(RELEASE);
+        let Ok(connection) = builder.build().await else { return Ok(Vec::new()) };
+        let targets = match list(&connection).await {
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
+            targets => targets?,
+        };
+        let mut stopped = Vec::with_capacity(targets.len());
+        for (instance, kind) in targets {
+            order(&connection, kind, &instance, false).await?;
+            stopped.push(format!("{}@{instance}.target", kind.template()));
+        }
+        Ok(stopped)
+    })
 }
 
 /// Our targets that are up or about to be.
