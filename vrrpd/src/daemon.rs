@@ -422,7 +422,11 @@ impl Daemon {
                     let _ = reply.send(answer);
                 }
                 Command::SetMaintenance { router, on, reason, by, reply } => {
-                    let _ = reply.send(self.set_maintenance(now, &router, on, &reason, &by));
+                    let answer = self.set_maintenance(now, &router, on, &reason, &by);
+                    // Who has the answer and reads the state is to find what he ordered.
+                    self.showing.changed_by_order(now);
+                    self.publish(now);
+                    let _ = reply.send(answer);
                 }
             }
         }

@@ -81,6 +81,11 @@ impl Showing {
         self.publish_at.get_or_insert(now + SOON);
     }
 
+    /// As [`Showing::changed`], and to be shown at once.
+    pub(super) fn changed_by_order(&mut self, now: Instant) {
+        self.publish_at = Some(now);
+    }
+
     /// Something was counted.
     pub(super) fn counted(&mut self, now: Instant) {
         self.figures_at.get_or_insert(now + FIGURES);
