@@ -78,6 +78,12 @@ fn interval(interval: Centiseconds) -> String {
 
 fn discarded(why: Discard, ours: &Expected) -> String {
     match why {
+        // Measured with keepalived 2.2.7: 255 over IPv4, the kernel's default over IPv6.
+        Discard::Ttl { ttl: 64, allowed: (255, 255) } => {
+            "sends with TTL 64, not 255: it is not on this link, or it is keepalived, which sends so to unicast peers over \
+             IPv6 (unicast_ttl 255 there, or min_ttl = 64 of this peer here)"
+                .into()
+        }
         Discard::Ttl { ttl, allowed: (255, 255) } => format!(
             "sends with TTL {ttl}, not 255: it is not on this link (where it need not be: key 'min_ttl' of a unicast peer)"
         ),
@@ -137,6 +143,14 @@ mod tests {
         let peer = IpAddr::from([10, 0, 0, 2]);
         for (remark, sentence) in [
             (Remark::Discarded(Discard::Version(2)), "peer 10.0.0.2 sends version 2; this router speaks 3"),
+            (
+                Remark::Discarded(Discard::Ttl { ttl: 64, allowed: (255, 255) }),
+                "peer 10.0.0.2 sends with TTL 64, not 255: it is not on this link, or it is keepalived, which sends so to unicast peers over IPv6 (unicast_ttl 255 there, or min_ttl = 64 of this peer here)",
+            ),
+            (
+                Remark::Discarded(Discard::Ttl { ttl: 250, allowed: (252, 254) }),
+                "peer 10.0.0.2 sends with TTL 250, not from 252 to 254 (keys 'min_ttl' and 'max_ttl')",
+            ),
             (
                 Remark::Interval(Centiseconds(10)),
                 "peer 10.0.0.2 has the interval 100ms; this router has 1s and follows it while it is a Backup (key 'advert_interval')",
