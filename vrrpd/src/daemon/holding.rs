@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use daemon::event_loop::{EventLoop, Interest};
 
+use super::index::RouterId;
 use super::journal::Entry;
 use super::{Daemon, Wake};
 use crate::accept::keeper::Keeper;
@@ -14,7 +15,7 @@ use crate::interfaces::{Changes, Interfaces};
 use crate::kernel::{Kernel, Report, Request};
 use crate::monitor::Rest;
 use crate::objects::Object;
-use crate::router::Event;
+use crate::router::{Event, StateName};
 use crate::routing::{Dump, Routing, RoutingChanges, RoutingMonitor};
 use crate::table::{Notice, Table, World};
 use crate::untagged;
@@ -23,6 +24,8 @@ use crate::untagged;
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// What no event tells, such as a route of ours that somebody replaced by another, is noticed after this time.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How long what a former run left waits at most for routers that cannot say yet whether they go on with it.
+const BEGINNING: Duration = Duration::from_secs(1);
 
 /// The table, the mirrors of what it is about, and the ways to the kernel.
 #[derive(Debug)]
@@ -32,6 +35,15 @@ pub(super) struct Holding {
     routing: Routing,
     monitor: RoutingMonitor,
     look: Look,
+    /// Since when routers are waited for that may go on with what a former run left.
+    beginning: Beginning,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beginning {
+    Before,
+    Until(Instant),
+    Over,
 }
 
 /// When to look at the routing tables again.
@@ -64,6 +76,7 @@ impl Holding {
             routing: Routing::default(),
             monitor: RoutingMonitor::open()?,
             look: Look { not_before: None, wanted: true, under_way: false, stale: false, next: None },
+            beginning: Beginning::Before,
         })
     }
 
@@ -109,7 +122,11 @@ impl Holding {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.table.deadline(), self.look.deadline()].into_iter().flatten().min()
+        let beginning = match self.beginning {
+            Beginning::Until(until) => Some(until),
+            Beginning::Before | Beginning::Over => None,
+        };
+        [self.table.deadline(), self.look.deadline(), beginning].into_iter().flatten().min()
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -180,6 +197,9 @@ impl Daemon {
             return;
         }
         self.settle_links(now);
+        if self.is_beginning(now) {
+            return;
+        }
         let mut result = self.holding.look(now);
         while let Some((requests, notices)) = self.holding.plan(now, &self.interfaces) {
             if !requests.is_empty() {
@@ -192,6 +212,22 @@ impl Daemon {
         if let Err(error) = result {
             self.journal.push(Entry::error(format!("cannot change addresses: {error}")));
         }
+    }
+
+    /// Whether a router that may go on with what a former run left waits for its virtual MAC interface or its rules: what
+    /// it is to have would look left behind.
+    fn is_beginning(&mut self, now: Instant) -> bool {
+        let until = match self.holding.beginning {
+            Beginning::Over => return false,
+            Beginning::Before => now + BEGINNING,
+            Beginning::Until(until) => until,
+        };
+        let starts = |id: &RouterId| {
+            self.routers.get(*id).is_some_and(|instance| instance.router.state() == StateName::Initialize)
+        };
+        let waiting = now < until && self.routers.ids().iter().any(|id| starts(id) && self.waits(*id));
+        self.holding.beginning = if waiting { Beginning::Until(until) } else { Beginning::Over };
+        waiting
     }
 
     pub(super) fn read_routing(&mut self, _: Instant) {
