@@ -86,6 +86,19 @@ const REFUSED: &[(&str, usize, &[&str])] = &[
     ("track = [{ check = \"tcp\" }]", 4, &["target"]),
     ("track = [{ check = \"nothing\", target = \"10.0.0.1:80\" }]", 4, &["no check 'nothing'"]),
     ("track = [{ service = \"nothing\" }]", 4, &["no virtual service 'nothing'"]),
+    // What comes with the addresses.
+    ("excluded_addresses = [\"10.0.0.9/24\"]", 4, &["10.0.0.9", "twice"]),
+    ("excluded_addresses = [\"10.0.0.300/24\"]", 4, &["10.0.0.300"]),
+    (
+        "excluded_addresses = [{ address = \"10.0.0.10/24\", label = \"a-label-of-sixteen\" }]",
+        4,
+        &["a-label-of-sixteen"],
+    ),
+    ("excluded_addresses = [{ addres = \"10.0.0.10/24\" }]", 4, &["addres"]),
+    ("routes = [\"10.1.0.0/16\"]", 4, &["via"]),
+    ("routes = [\"to 10.1.0.0/16\"]", 4, &["via"]),
+    ("routes = [\"to 10.1.0.0/16 via 10.0.0.300\"]", 4, &["10.0.0.300"]),
+    ("rules = [\"from 10.1.0.0/16\"]", 4, &["table", "type"]),
     // Spelling.
     ("prioritty = 100", 4, &["prioritty", "priority"]),
     ("advert_int = 1", 4, &["advert_interval"]),
@@ -136,7 +149,11 @@ const REFUSED_WHOLE: &[(&str, usize, &[&str])] = &[
         &["fd00::9"],
     ),
     ("interface = \"lo\"\nvirtual_router_id = 51\naddresses = \"10.0.0.9/24\"", 3, &["addresses"]),
-    ("interface = \"lo\"\nvirtual_router_id = 51\nversion = 2\naddresses = [\"fe80::9/64\"]", 0, &["IPv"]),
+    (
+        "interface = \"lo\"\nvirtual_router_id = 51\nversion = 2\naddresses = [\"fe80::9/64\"]",
+        3,
+        &["version 2 is of IPv4"],
+    ),
 ];
 
 /// Let pass, with a word: keys from line 4 on, the line, and what is said.
