@@ -6,6 +6,7 @@ pub mod capture;
 mod catalog;
 pub mod client;
 pub mod clock;
+mod complete;
 pub mod director;
 pub mod forge;
 pub mod frames;
