@@ -1,18 +1,24 @@
 //! Runs nft(8), on a thread of its own: a transaction takes milliseconds, and no packet waits for it (DEPENDENCIES.md
 //! says why the program and not a library). Whether somebody changed our tables is seen by listing them again.
 
-use std::io::{self, Write as _};
-use std::process::{Command, Output, Stdio};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender as JobSender, channel};
 use std::thread;
 
 use daemon::queue::{Receiver, Sender, queue};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::keeper::{Job, Outcome};
 use super::{Rules, TABLE};
 
 /// Stack of the thread, bytes.
 const STACK: usize = 256 * 1024;
+/// nft is silent until it is done, after some milliseconds. One that is silent for so long, in milliseconds, is killed.
+const PATIENCE: u16 = 4_000;
 /// The families in which we have a table.
 const FAMILIES: [&str; 2] = ["inet", "arp"];
 
@@ -148,7 +154,16 @@ fn nft(arguments: &[&str], input: &str) -> io::Result<String> {
     let mut child = command.spawn()?;
     // nft reads everything before it prints anything. One that ends early says why.
     let _ = child.stdin.take().expect("it was asked for").write_all(input.as_bytes());
-    let Output { status, stdout, stderr } = child.wait_with_output()?;
+    let [stdout, stderr] = match outputs(&mut child) {
+        Ok(outputs) => outputs,
+        Err(error) => {
+            // Whatever it waits for: the next one may not have to.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(error);
+        }
+    };
+    let status = child.wait()?;
     if status.success() {
         return Ok(String::from_utf8_lossy(&stdout).into_owned());
     }
@@ -157,9 +172,65 @@ fn nft(arguments: &[&str], input: &str) -> io::Result<String> {
     Err(io::Error::other(format!("nft failed ({status}): {said}")))
 }
 
+/// Everything that it prints, until it has closed both.
+fn outputs(child: &mut Child) -> io::Result<[Vec<u8>; 2]> {
+    let stdout = File::from(OwnedFd::from(child.stdout.take().expect("it was asked for")));
+    let stderr = File::from(OwnedFd::from(child.stderr.take().expect("it was asked for")));
+    let mut texts = [Vec::new(), Vec::new()];
+    let mut open = vec![(0, stdout), (1, stderr)];
+    while !open.is_empty() {
+        let mut fds: Vec<PollFd<'_>> =
+            open.iter().map(|(_, file)| PollFd::new(file.as_fd(), PollFlags::POLLIN)).collect();
+        match poll(&mut fds, PollTimeout::from(PATIENCE)) {
+            Ok(0) => return Err(io::Error::new(io::ErrorKind::TimedOut, "nft does not answer, killed it")),
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
+        let mut index = 0;
+        open.retain_mut(|(which, file)| {
+            let is_ready = ready[index];
+            index += 1;
+            let mut buffer = [0; 4096];
+            let length = if is_ready { file.read(&mut buffer).unwrap_or(0) } else { return true };
+            texts[*which].extend_from_slice(&buffer[..length]);
+            length > 0
+        });
+    }
+    Ok(texts)
+}
+
 fn describe(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::NotFound {
         return "the program nft is missing; install the package nftables".into();
     }
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(script: &str) -> io::Result<[Vec<u8>; 2]> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let outputs = outputs(&mut child);
+        let _ = child.kill();
+        child.wait().unwrap();
+        outputs
+    }
+
+    #[test]
+    fn everything_that_a_program_prints_is_read_however_much_it_is() {
+        let [stdout, stderr] = run("seq 100000; echo oops >&2").unwrap();
+        assert!(stdout.starts_with(b"1\n2\n") && stdout.ends_with(b"\n100000\n"));
+        assert_eq!(stderr, b"oops\n");
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_given_up() {
+        assert_eq!(run("exec sleep 60").unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
 }
