@@ -27,8 +27,9 @@ const STACK: usize = 256 * 1024;
 const REPORTS: usize = 1024;
 /// When the loop is that far behind, the thread waits for it.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
-/// Requests in one datagram: some 100 bytes each, and some kilobyte for each answer that waits in the kernel.
-const TOGETHER: usize = 128;
+/// Requests in one datagram: some 100 bytes each, and some kilobyte for each answer that waits in the kernel. Few, so that
+/// the loop announces the first addresses while the kernel takes the others.
+const TOGETHER: usize = 32;
 /// Room for the answers to one datagram, bytes.
 const RECEIVE_BUFFER: usize = 1024 * 1024;
 
