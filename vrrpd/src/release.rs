@@ -21,8 +21,8 @@ use crate::vmac::worker;
 use crate::{config, monitor};
 
 /// Remove every address with our tag but those that the next vrrpd is to find; these stay no longer than nobody else
-/// can have taken over. The virtual
-/// MAC interfaces and nftables tables of those that go, go as well. Returns what was done, a line for each. Blocks for milliseconds.
+/// can have taken over. The virtual MAC interfaces and nftables tables of those that go, go as well. Returns what was
+/// done, a line for each. Blocks for milliseconds.
 ///
 /// # Errors
 /// If the kernel refuses to list, to remove or to change one; what could be done has been done.
