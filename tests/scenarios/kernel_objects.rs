@@ -2,10 +2,12 @@
 //! rules. They are there on the Active director and nowhere else, whoever deletes them, takes links down, or kills vrrpd;
 //! and what the administrator has is never touched.
 
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::Duration;
 
 use trivet_tests::bus::Property;
+use trivet_tests::capture::{Capture, Seen};
 use trivet_tests::clock::{PATIENCE, now, wait, wait_for};
 use trivet_tests::host::Host;
 use trivet_tests::lab::Lab;
@@ -146,9 +148,16 @@ fn everything_is_on_the_active_director_moves_with_a_failover_and_leaves_the_res
     let mut site = Site::new();
     site.expect_none(1);
     let before = theirs(&site.directors[1]);
+    let (capture, stopped) = (Capture::start(&site.directors[0], "eth1"), now());
     site.trivets[0].stop("vrrpd");
     assert_eq!(ours(&site.directors[0]), Vec::<String>::new(), "when it has ended, all is gone");
     site.expect_all(1);
+    let excluded = Ipv4Addr::new(10, 0, 2, 51);
+    capture.first(
+        "what is not advertised is announced all the same",
+        stopped,
+        |seen| matches!(seen, Seen::Announcement { address, .. } if *address == excluded),
+    );
     assert_eq!(theirs(&site.directors[1]), before);
     assert_eq!(theirs(&site.directors[0]).len(), before.len());
     site.trivets[0].run(&site.directors[0], "vrrpd");
