@@ -37,7 +37,7 @@ struct Watched {
 }
 
 pub(crate) fn run(runs: usize) {
-    let rounds = runs.div_ceil(15);
+    let rounds = runs.div_ceil(30);
     println!("\n### Lateness of advertisements at 10 ms, µs\n");
     println!(
         "The time between two advertisements of a router, less the interval, over {rounds} times {} s; takeovers by the \

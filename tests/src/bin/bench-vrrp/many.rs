@@ -40,7 +40,7 @@ const ROWS: [&str; 8] = [
 ];
 
 pub(crate) fn run(runs: usize) {
-    let rounds = runs.div_ceil(10);
+    let rounds = runs.div_ceil(15);
     let routers = usize::from(SEGMENTS) * usize::from(VRIDS);
     println!(
         "\n### {routers} virtual routers on {SEGMENTS} interfaces, one address each, every second an advertisement\n"
