@@ -83,8 +83,9 @@ fn nginx_dies_the_address_moves_nginx_returns_it_comes_back() {
 
     site.keep().machine.sh("systemctl kill --signal=KILL nginx");
     site.expect_address(1);
-    let reason = site.keep().property(&Property::router("keepalive_vi", "Reason"));
-    assert_eq!(reason.as_deref(), Some("s \"unit nginx.service is down: failed (failed)\""));
+    let reason = site.keep().property(&Property::router("keepalive_vi", "Reason")).unwrap_or_default();
+    // What was seen first: it was killed, or has failed by that.
+    assert!(reason.starts_with("s \"unit nginx.service is down: "), "{reason}");
     site.expect_unit(0, FAULT, "active");
     site.expect_unit(0, ACTIVE, "inactive");
     site.expect_unit(0, "role.service", "inactive");
