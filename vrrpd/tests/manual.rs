@@ -9,10 +9,11 @@ const METHODS: [&str; 9] =
     ["value", "string", "boolean", "integer", "duration", "parse", "choice", "array", "table"];
 
 /// What the manual names that is no key of ours: words of keepalived, and commands.
-const FOREIGN: [&str; 7] = [
+const FOREIGN: [&str; 8] = [
     "nopreempt",
     "v3_checksum_as_v2",
     "no_accept",
+    "unicast_ttl",
     "virtual_ipaddress_excluded",
     "garp_master_repeat",
     "vrrpd",
