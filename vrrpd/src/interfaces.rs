@@ -168,13 +168,17 @@ impl Interfaces {
         };
         // Some events leave out what did not change.
         let mac = mac.or(known.mac);
-        if (&known.name, known.flags, known.mac, known.traits) == (&name, flags, mac, traits) {
+        // An event from before a dump may have given the name to another for a moment.
+        let found = self.names.get(&name) == Some(&index);
+        if found && (&known.name, known.flags, known.mac, known.traits) == (&name, flags, mac, traits) {
             return;
         }
         changes.link(&known.name);
-        if known.name != name {
+        if !found {
             changes.link(&name);
-            self.names.remove(&known.name);
+            if self.names.get(&known.name) == Some(&index) {
+                self.names.remove(&known.name);
+            }
             self.names.insert(Arc::clone(&name), index);
         }
         (known.name, known.flags, known.mac, known.traits) = (name, flags, mac, traits);
@@ -182,7 +186,9 @@ impl Interfaces {
 
     fn del_link(&mut self, link: &LinkMessage, changes: &mut Changes) {
         let Some(gone) = self.by_index.remove(&link.header.index) else { return };
-        self.names.remove(&gone.name);
+        if self.names.get(&gone.name) == Some(&gone.index) {
+            self.names.remove(&gone.name);
+        }
         changes.link(&gone.name);
     }
 

@@ -189,6 +189,9 @@ impl Table {
             Object::Route(_) | Object::Rule(_) => true,
         };
         self.touched.extend(self.entries.keys().filter(|object| on(object)).cloned());
+        // Ours that went with a link that has another name now: nobody knows them by that.
+        let there = interfaces.tagged().filter(|address| changes.links.contains(&address.interface));
+        self.touched.extend(there.map(Object::Address));
     }
 
     /// Everything that we know of, and everything of ours that the kernel has.

@@ -85,3 +85,17 @@ fn addresses_come_go_and_are_found_with_their_tag() {
     assert!(changes.routes_doubtful, "routes go with their addresses");
     assert_eq!(interfaces.find(&virtual_address(50)), None);
 }
+
+#[test]
+fn events_from_before_a_dump_that_already_has_their_renaming_lose_no_name() {
+    let mut interfaces = Interfaces::default();
+    // The dump: what was eth0 is lan0, and another has taken its name.
+    apply(&mut interfaces, &link(2, "lan0", up()));
+    apply(&mut interfaces, &link(3, "eth0", up()));
+    // The events that waited say so again, from the beginning.
+    apply(&mut interfaces, &link(2, "eth0", up()));
+    apply(&mut interfaces, &link(2, "lan0", up()));
+    apply(&mut interfaces, &link(3, "eth0", up()));
+    let index = |name: &str| interfaces.by_name(name).map(|link| link.index);
+    assert_eq!((index("lan0"), index("eth0")), (Some(2), Some(3)));
+}

@@ -241,6 +241,19 @@ fn addresses_left_behind_by_a_former_run_are_removed_and_others_are_not() {
 }
 
 #[test]
+fn an_address_goes_with_a_link_that_is_renamed_and_does_not_stay_there() {
+    let mut bench = Bench::new();
+    bench.want(50);
+    bench.settle();
+    // Both are known by the time of the next plan: the link's new name, and that the router is in Fault without the old.
+    bench.event(&link(2, "lan0", up()));
+    bench.unwant(50);
+    let removed = bench.settle();
+    assert_eq!(words(&removed), ["left behind 10.0.0.50/24 on lan0"]);
+    assert_eq!(bench.interfaces.tagged().count(), 0);
+}
+
+#[test]
 fn a_deleted_address_is_put_back_at_once_but_not_in_a_race() {
     let mut bench = Bench::new();
     bench.want(50);
