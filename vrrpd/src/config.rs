@@ -145,7 +145,7 @@ pub struct Configuration {
 #[derive(Debug, Default)]
 struct Places {
     vrids: BTreeMap<(Arc<str>, Family, VirtualRouterId), Location>,
-    addresses: BTreeMap<IpAddr, Location>,
+    addresses: virtual_address::Places,
     routes: BTreeMap<RouteKey, Location>,
     rules: BTreeMap<Rule, Location>,
     groups: protocol::Groups,

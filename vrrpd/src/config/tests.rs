@@ -159,6 +159,21 @@ fn a_vrid_twice_on_one_interface_and_an_address_twice_are_errors_that_name_both_
 }
 
 #[test]
+fn a_link_local_address_may_be_on_each_interface_and_only_once_on_one() {
+    let root = TempRoot::new();
+    let file = |interface: &str, vrid: u8| {
+        format!("interface = '{interface}'\nvirtual_router_id = {vrid}\naddresses = ['fe80::1/64']\n")
+    };
+    root.write("etc/trivet/vrrp.d/a.toml", &file("eth0", 1));
+    root.write("etc/trivet/vrrp.d/b.toml", &file("eth1", 1));
+    let (configuration, report) = load_root(&root);
+    assert_eq!((configuration.routers.len(), &*report), (2, ""));
+    root.write("etc/trivet/vrrp.d/c.toml", &file("eth0", 2));
+    let report = load_root(&root).1;
+    assert!(report.contains("c.toml:3:14: error: the address fe80::1 is used twice"), "{report}");
+}
+
+#[test]
 fn a_missing_interface_is_a_warning_when_the_configuration_is_checked() {
     let root = TempRoot::new();
     root.write(GATEWAY, MINIMAL);

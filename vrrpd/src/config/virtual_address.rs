@@ -29,6 +29,10 @@ const OTHER_KEYS: &[(&str, &str)] = &[
     ("use_vmac", "it is vmac of the whole router here"),
 ];
 
+/// Where each address is that one router only can have. A link-local one is another on each interface (RFC 4291, 2.5.6):
+/// fe80::1 may be the gateway of every network.
+pub(super) type Places = BTreeMap<(IpAddr, Option<Arc<str>>), Location>;
+
 /// What the two keys say.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
@@ -43,7 +47,7 @@ pub(super) struct Addresses {
 pub(super) fn read(
     reader: &mut Reader<'_>,
     default_interface: Option<&Arc<str>>,
-    seen: &mut BTreeMap<IpAddr, Location>,
+    seen: &mut Places,
     present: Option<&Interfaces>,
 ) -> Option<Addresses> {
     let advertised = reader.array("addresses");
@@ -85,7 +89,7 @@ fn check_advertised(array: &Located<&[Value]>, list: &[Located<VirtualAddress>],
 /// What is needed to read any of the addresses.
 struct Scan<'a> {
     default_interface: Option<&'a Arc<str>>,
-    seen: &'a mut BTreeMap<IpAddr, Location>,
+    seen: &'a mut Places,
     present: Option<&'a Interfaces>,
     options: BTreeMap<IpAddr, Arc<AddressOptions>>,
 }
@@ -116,13 +120,15 @@ impl Scan<'_> {
                 return None;
             }
         };
-        if let Some(first) = self.seen.get(&address) {
+        let interface = interface.or_else(|| self.default_interface.cloned());
+        let place = (address, interface.clone().filter(|_| is_link_local(address)));
+        if let Some(first) = self.seen.get(&place) {
             let message = format!("the address {address} is used twice");
             report.error(&at, message).hint(format!("the other is at {first}"));
             return None;
         }
-        self.seen.insert(address, at.clone());
-        let interface = interface.or_else(|| self.default_interface.cloned())?;
+        self.seen.insert(place, at.clone());
+        let interface = interface?;
         if options != AddressOptions::default() {
             self.options.insert(address, Arc::new(options));
         }
@@ -248,6 +254,11 @@ fn cidr(text: &Located<String>, report: &mut Report) -> Option<(IpAddr, u8)> {
     let Some(what) = why_no_host(address) else { return Some((address, prefix_len)) };
     report.error(&text.at, format!("{address} is {what}"));
     None
+}
+
+/// IPv6 only: the kernel knows an IPv4 address without its interface.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// What makes an address one that no host can have.
