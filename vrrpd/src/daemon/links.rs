@@ -14,7 +14,7 @@ use crate::arp::{self, MacAddress};
 use crate::config::RouterConfig;
 use crate::interfaces::{Interface, Interfaces};
 use crate::ndp;
-use crate::socket::{Buffer, FrameSender, FrameSocket, Received, VrrpSocket};
+use crate::socket::{Buffer, FrameSender, FrameSocket, LinkAddresses, Received, VrrpSocket};
 use crate::types::Family;
 
 /// What an interface is used for.
@@ -88,13 +88,13 @@ impl Links {
             self.close(events, &name);
         }
         self.errors.clear();
-        let mut moved = Vec::new();
+        let (mut moved, mut addresses) = (Vec::new(), LinkAddresses::default());
         for (name, used) in needed {
             let Ok(interface) = interfaces.usable(name) else { continue };
             if self.links.get(name).is_some_and(|link| link.mac != interface.mac) {
                 moved.push(Arc::clone(name));
             }
-            if let Err(error) = self.open(events, interface, used) {
+            if let Err(error) = self.open(events, interface, used, &mut addresses) {
                 self.errors.insert(Arc::clone(name), error.to_string());
             }
         }
@@ -109,7 +109,13 @@ impl Links {
         }
     }
 
-    fn open(&mut self, events: &mut EventLoop<Wake>, interface: &Interface, used: &Use) -> io::Result<()> {
+    fn open(
+        &mut self,
+        events: &mut EventLoop<Wake>,
+        interface: &Interface,
+        used: &Use,
+        addresses: &mut LinkAddresses,
+    ) -> io::Result<()> {
         let link = self.links.entry(Arc::clone(&interface.name)).or_insert_with(|| Link {
             index: interface.index,
             birth: interface.birth,
@@ -121,10 +127,11 @@ impl Links {
         self.names.insert(interface.index, Arc::clone(&interface.name));
         link.mac = interface.mac;
         if used.announcements && link.frames.is_none() && interface.mac.is_some() {
-            link.frames = Some(opened(&mut self.frames, FrameSocket::open)?.to(&interface.name)?);
+            link.frames = Some(opened(&mut self.frames, FrameSocket::open)?.to(&interface.name, addresses)?);
         }
         if used.frames && link.urgent.is_none() && interface.mac.is_some() {
-            link.urgent = Some(opened(&mut self.urgent, FrameSocket::open_urgent)?.to(&interface.name)?);
+            let socket = opened(&mut self.urgent, FrameSocket::open_urgent)?;
+            link.urgent = Some(socket.to(&interface.name, addresses)?);
         }
         link.close_all_but(events, used);
         for (family, group) in &used.families {
