@@ -107,7 +107,8 @@ fn shown(host: &Host, show: &str) -> Vec<String> {
             .replace("secondary ", "");
         line.split_whitespace().collect::<Vec<_>>().join(" ")
     };
-    host.sh(show).lines().map(plain).collect()
+    // A table without routes does not exist, which is an error.
+    host.sh(&format!("{show} || true")).lines().map(plain).collect()
 }
 
 fn has(host: &Host, show: &str, wanted: &str) -> bool {

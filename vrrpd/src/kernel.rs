@@ -146,13 +146,15 @@ fn open() -> io::Result<RouteSocket> {
 /// Whatever happens to the socket, every request is answered: one that is not would never be tried again, and an Active
 /// router would stay without its address.
 fn run(batches: &Batches<Work>, reports: &Sender<Report>, socket: &mut Option<RouteSocket>) {
+    // Made once: clients wait for the first address.
+    let mut buffer = vec![0; DATAGRAM];
     while let Ok(work) = batches.recv() {
         match work {
             Work::Look => deliver(reports, Report::Looked(crate::routing::dump())),
             Work::Change(mut batch) => {
                 while !batch.is_empty() {
                     let rest = batch.split_off(batch.len().min(TOGETHER));
-                    let answers = perform_with(socket, std::mem::replace(&mut batch, rest));
+                    let answers = perform_with(socket, std::mem::replace(&mut batch, rest), &mut buffer);
                     deliver(reports, Report::Answers(answers));
                 }
             }
@@ -169,7 +171,7 @@ fn deliver(reports: &Sender<Report>, report: Report) {
 }
 
 /// With the socket, or a new one where that has failed before.
-fn perform_with(socket: &mut Option<RouteSocket>, batch: Vec<Request>) -> Vec<Answer> {
+fn perform_with(socket: &mut Option<RouteSocket>, batch: Vec<Request>, buffer: &mut [u8]) -> Vec<Answer> {
     let opened = match socket.take() {
         Some(socket) => Ok(socket),
         None => open(),
@@ -180,7 +182,7 @@ fn perform_with(socket: &mut Option<RouteSocket>, batch: Vec<Request>) -> Vec<An
             return refuse_all(batch, &format!("cannot open rtnetlink: {error}"));
         }
     };
-    let answers = exchange(&opened, batch);
+    let answers = exchange(&opened, batch, buffer);
     // What the kernel refuses has an errno; anything else is the end of this socket.
     let lost = |answer: &Answer| answer.result.as_ref().is_err_and(|error| error.kind() == LOST);
     if !answers.iter().any(lost) {
@@ -206,16 +208,17 @@ fn refuse_all(batch: Vec<Request>, why: &str) -> Vec<Answer> {
 pub fn perform(batch: Vec<Request>) -> io::Result<Vec<Answer>> {
     let mut answers = Vec::with_capacity(batch.len());
     let socket = open()?;
+    let mut buffer = vec![0; DATAGRAM];
     let mut rest = batch;
     while !rest.is_empty() {
         let next = rest.split_off(rest.len().min(TOGETHER));
-        answers.extend(exchange(&socket, std::mem::replace(&mut rest, next)));
+        answers.extend(exchange(&socket, std::mem::replace(&mut rest, next), &mut buffer));
     }
     Ok(answers)
 }
 
 /// One datagram, and its answers. The kernel has worked through all of it when the sending returns.
-fn exchange(socket: &RouteSocket, batch: Vec<Request>) -> Vec<Answer> {
+fn exchange(socket: &RouteSocket, batch: Vec<Request>, buffer: &mut [u8]) -> Vec<Answer> {
     let mut bytes = Vec::with_capacity(batch.len() * 128);
     for (request, number) in batch.iter().zip(1..) {
         encode(request, number, &mut bytes);
@@ -224,9 +227,8 @@ fn exchange(socket: &RouteSocket, batch: Vec<Request>) -> Vec<Answer> {
         return refuse_all(batch, &format!("rtnetlink: {error}"));
     }
     let mut results: Vec<Option<io::Result<Outcome>>> = batch.iter().map(|_| None).collect();
-    let mut buffer = vec![0; DATAGRAM];
     while results.iter().any(Option::is_none) {
-        let length = match socket.receive(&mut buffer) {
+        let length = match socket.receive(buffer) {
             Ok(Datagram::Whole(length)) => length,
             Err(Errno::EINTR) => continue,
             // Nothing is left to read, or answers were lost.
