@@ -4,10 +4,14 @@
 //! however that ends. Anybody may take such a name; only a holder that could do our work is believed.
 
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener};
 
-use nix::sys::socket::{getsockopt, sockopt};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, UnixAddr, UnixCredentials, connect, getsockopt, socket, sockopt,
+};
 use nix::unistd::geteuid;
 
 const NAME: &[u8] = b"org.trivet.vrrpd";
@@ -28,11 +32,17 @@ impl Lock {
         if error.kind() != io::ErrorKind::AddrInUse {
             return Err(error);
         }
-        let holder = UnixStream::connect_addr(&address)
-            .and_then(|stream| Ok(getsockopt(&stream, sockopt::PeerCredentials)?));
-        let Ok(holder) = holder else {
+        let holder = match holder() {
+            Ok(holder) => holder,
+            // So many knock already: who is ours may be asked by anybody as well, and no answer is no reason to stay away.
+            Err(Errno::EAGAIN) => {
+                log::warn!(
+                    "nobody can tell who has taken the name by which two vrrpd know of each other; going on without it"
+                );
+                return Ok(Self(None));
+            }
             // It ended between the two, or does not listen: who is ours listens.
-            return UnixListener::bind_addr(&address).map(|listener| Self(Some(listener)));
+            Err(_) => return UnixListener::bind_addr(&address).map(|listener| Self(Some(listener))),
         };
         if holder.uid() != 0 && holder.uid() != geteuid().as_raw() {
             log::warn!(
@@ -51,11 +61,23 @@ impl Lock {
     }
 }
 
+/// Who listens under the name. Never waits: a stranger could let us wait for ever.
+///
+/// # Errors
+/// EAGAIN: as many as the listener allows wait to be heard. Others: nobody listens.
+fn holder() -> nix::Result<UnixCredentials> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(stream.as_raw_fd(), &UnixAddr::new_abstract(NAME)?)?;
+    getsockopt(&stream, sockopt::PeerCredentials)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
 
     use nix::sched::{CloneFlags, unshare};
+    use nix::sys::socket::{Backlog, bind, listen};
 
     use super::*;
 
@@ -73,5 +95,26 @@ mod tests {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         Lock::take().unwrap();
         drop(again);
+    }
+    #[test]
+    fn a_stranger_who_takes_the_name_and_answers_nobody_keeps_no_vrrpd_from_starting() {
+        let (say, said) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            if unshare(CloneFlags::CLONE_NEWNET).is_err() {
+                let _ = writeln!(io::stderr(), "LEFT OUT (lock): a network namespace needs root");
+                return say.send(true);
+            }
+            let stranger = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
+            bind(stranger.as_raw_fd(), &UnixAddr::new_abstract(NAME).unwrap()).unwrap();
+            listen(&stranger, Backlog::new(0).unwrap()).unwrap();
+            let waiting = std::iter::repeat_with(|| {
+                let flags = SockFlag::SOCK_NONBLOCK;
+                let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+                connect(stream.as_raw_fd(), &UnixAddr::new_abstract(NAME).unwrap()).map(|()| stream)
+            });
+            let _waiting: Vec<_> = waiting.take_while(Result::is_ok).collect();
+            say.send(Lock::take().is_ok_and(|lock| format!("{lock:?}") == "Lock(None)"))
+        });
+        assert_eq!(said.recv_timeout(std::time::Duration::from_secs(10)), Ok(true));
     }
 }
