@@ -218,27 +218,8 @@ impl Daemon {
             ready.sort_unstable_by_key(|(wake, _)| *wake);
             for (wake, _) in ready.drain(..) {
                 match wake {
-                    Wake::Vrrp(index, family) => self.receive(now, index, family),
-                    Wake::Monitor => {
-                        self.read_monitor(now);
-                    }
-                    Wake::Kernel => self.read_reports(now),
-                    Wake::Routing => self.read_routing(now),
-                    Wake::Links => self.read_link_answers(now),
-                    Wake::Nft => self.read_rule_answers(now),
-                    Wake::Rules => self.read_rule_events(),
-                    Wake::Commands => self.obey(now),
-                    Wake::Tracks => self.read_tracks(now),
-                    Wake::Signals => {
-                        while let Some(signal) = self.signals.next() {
-                            match signal {
-                                Signal::Reload => self.reload(now),
-                                Signal::Stop => self.told_to_stop(now),
-                            }
-                        }
-                    }
-                    // Looked for at the end of each turn.
-                    Wake::Meaning => {}
+                    Wake::Signals => self.heed_signals(now),
+                    other => self.read(now, other),
                 }
             }
             self.fire_timers(now);
@@ -248,6 +229,34 @@ impl Daemon {
                 Some(Meaning::Stop) => return self.stop(now),
                 Some(Meaning::Restart) => return self.hand_over(now),
             }
+        }
+    }
+
+    fn heed_signals(&mut self, now: Instant) {
+        while let Some(signal) = self.signals.next() {
+            match signal {
+                Signal::Reload => self.reload(now),
+                Signal::Stop => self.told_to_stop(now),
+            }
+        }
+    }
+
+    /// Read what has arrived. Signals are for those who know whether they may still be heeded.
+    fn read(&mut self, now: Instant, wake: Wake) {
+        match wake {
+            Wake::Vrrp(index, family) => self.receive(now, index, family),
+            Wake::Monitor => {
+                self.read_monitor(now);
+            }
+            Wake::Kernel => self.read_reports(now),
+            Wake::Routing => self.read_routing(now),
+            Wake::Links => self.read_link_answers(now),
+            Wake::Nft => self.read_rule_answers(now),
+            Wake::Rules => self.read_rule_events(),
+            Wake::Commands => self.obey(now),
+            Wake::Tracks => self.read_tracks(now),
+            // Looked for at the end of each turn.
+            Wake::Signals | Wake::Meaning => {}
         }
     }
 

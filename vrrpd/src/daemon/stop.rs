@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use daemon::error::Error;
 
-use super::Daemon;
+use super::{Daemon, Wake};
 use super::journal::Entry;
 use crate::router::Event;
 
@@ -32,9 +32,14 @@ impl Daemon {
                 [self.holding.deadline(), self.vmacs.table.deadline(), self.guard.keeper.deadline()];
             let wake = retries.into_iter().flatten().fold(deadline, Instant::min);
             now = self.events.wait(Some(wake), &mut ready).map_err(Error::when("wait for events"))?;
-            self.read_reports(now);
-            self.read_link_answers(now);
-            self.read_rule_answers(now);
+            // Everything: what nobody read would wake us over and over, and with real-time priority we would keep the
+            // only processor from the thread that removes the addresses.
+            for (wake, _) in ready.drain(..) {
+                match wake {
+                    Wake::Signals => while self.signals.next().is_some() {},
+                    other => self.read(now, other),
+                }
+            }
             self.settle(now);
         }
         if !self.is_settled() {
