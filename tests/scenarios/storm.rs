@@ -2,6 +2,7 @@
 //! headers, which are believed or not for a reason. Times are the kernel's, at the switch.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use trivet_tests::bus::Property;
@@ -28,7 +29,7 @@ struct Site {
     trivets: [Trivet; 2],
     tap: Tap,
     wire: Wire,
-    _hosts: [Host; 2],
+    hosts: [Host; 2],
     _mallory: Host,
     _lab: Lab,
 }
@@ -77,7 +78,7 @@ impl Site {
             trivet.run_under(&hosts[index], FIRST, "vrrpd");
             trivet
         });
-        let site = Self { trivets, tap, wire, _hosts: hosts, _mallory: mallory, _lab: lab };
+        let site = Self { trivets, tap, wire, hosts, _mallory: mallory, _lab: lab };
         site.expect(["Active", "Backup"]);
         site
     }
@@ -191,6 +192,41 @@ fn ten_thousand_packets_of_junk_a_second_are_counted_and_change_nothing() {
     let (_, longest) = site.adverts(began);
     eprintln!("{count} packets of junk: the longest time between two advertisements was {longest:?}");
     assert!(longest < TENTH.interval * 3, "an advertisement waited: {longest:?}");
+}
+
+#[test]
+fn a_router_that_stops_among_junk_has_no_address_a_moment_later_though_it_has_one_processor_and_goes_first() {
+    let mut site = Site::new(&TENTH);
+    site.trivets[ACTIVE].stop("vrrpd");
+    // So many that the kernel is at it for some milliseconds.
+    let many: Vec<String> = (1..=200).map(|last| format!("'10.0.9.{last}/16'")).collect();
+    let more = format!("excluded_addresses = [{}]\naddresses", many.join(", "));
+    site.trivets[ACTIVE].edit("vrrp.d/gateway.toml", "addresses", &more);
+    // As the unit has it, on a machine with one processor: the loop goes before the thread that removes addresses.
+    let alone = ["chrt", "--rr", "--reset-on-fork", "5", "taskset", "--cpu-list", "0"];
+    site.trivets[ACTIVE].run_under(&site.hosts[ACTIVE], &alone, "vrrpd");
+    let held = || site.hosts[ACTIVE].namespace().addresses("eth0").len();
+    wait("it has all addresses", PATIENCE, || (held() == 202).then_some(()));
+    let stops = AtomicBool::new(false);
+    let time = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let junk = Forged { ttl: 64, ..forged(source(1), 100) }.packet();
+            while !stops.load(Ordering::Relaxed) {
+                site.wire.deliver(group_mac(&junk), &junk);
+                pace(Duration::from_millis(1));
+            }
+        });
+        site.expect_counter(ACTIVE, "DiscardedTtl", 10);
+        let began = now();
+        site.trivets[ACTIVE].process("vrrpd").stop();
+        let time = now() - began;
+        stops.store(true, Ordering::Relaxed);
+        time
+    });
+    assert_eq!(held(), 1);
+    eprintln!("stopped among junk in {time:?}");
+    // The kernel leaves a twentieth of each second to those who do not go first.
+    assert!(time < Duration::from_millis(250), "{time:?}");
 }
 
 // RFC 9568: -sim-rate +6.4.3-lesser
