@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use daemon::error::Error;
 
-use super::{Daemon, Wake};
 use super::journal::Entry;
+use super::{Daemon, Wake};
 use crate::router::Event;
 
 /// How long a stopping daemon waits for the kernel to take its addresses back. It takes less than a millisecond.
