@@ -217,9 +217,9 @@ impl Daemon {
             let now = self.events.wait(deadline, &mut ready).map_err(Error::when("wait for events"))?;
             ready.sort_unstable_by_key(|(wake, _)| *wake);
             for (wake, _) in ready.drain(..) {
-                match wake {
-                    Wake::Signals => self.heed_signals(now),
-                    other => self.read(now, other),
+                self.read(now, wake);
+                if wake == Wake::Signals {
+                    self.heed_signals(now);
                 }
             }
             self.fire_timers(now);
@@ -241,7 +241,7 @@ impl Daemon {
         }
     }
 
-    /// Read what has arrived. Signals are for those who know whether they may still be heeded.
+    /// Read what has arrived, but for signals: whether they are heeded is not the same at all times.
     fn read(&mut self, now: Instant, wake: Wake) {
         match wake {
             Wake::Vrrp(index, family) => self.receive(now, index, family),

@@ -35,9 +35,9 @@ impl Daemon {
             // Everything: what nobody read would wake us over and over, and with real-time priority we would keep the
             // only processor from the thread that removes the addresses.
             for (wake, _) in ready.drain(..) {
-                match wake {
-                    Wake::Signals => while self.signals.next().is_some() {},
-                    other => self.read(now, other),
+                self.read(now, wake);
+                if wake == Wake::Signals {
+                    while self.signals.next().is_some() {}
                 }
             }
             self.settle(now);
