@@ -215,41 +215,34 @@ impl RouterReader<'_, '_> {
             .and_then(|addresses| addresses.advertised.first())
             .map(|address| Family::of(address.address));
         let vrid = self.vrid(interface.as_ref(), family);
-        let context = unicast::Context {
-            family,
-            addresses: addresses
-                .as_ref()
-                .map(|addresses| addresses.advertised.as_slice())
-                .unwrap_or_default(),
-            owner: priority == Priority::OWNER,
-            present: self.present,
-        };
-        let transport = unicast::read(self.reader, &context);
+        let transport = self.transport(priority, family, addresses.as_ref());
         let parent = interface.as_ref().map(|interface| &interface.value);
         let vmac = self.vmac(parent, family, vrid, &transport);
         let addresses = vmac::place(addresses, parent, vmac.as_ref());
         let accept = vmac::read_accept(self.reader, parent.map(|name| &**name), priority);
-        let routes = self.reader.array("routes");
-        let routes = route::read_all(routes, family, &mut self.places.routes, self.reader.report());
-        let rules = self.reader.array("rules");
-        let rules = rule::read_all(rules, family, &mut self.places.rules, self.reader.report());
+        let (routes, rules) = self.routing(family);
         let garp = self.garp();
         let authentication = authentication::read(self.reader, self.root, version, self.present.is_some());
         let checksum = protocol::checksum(self.reader, version, family);
         let track = self.track(priority, interface.as_ref(), addresses.as_ref());
+        let preempt_delay = protocol::preempt_delay(self.reader, preempt, priority);
+        let startup_delay = protocol::startup_delay(self.reader);
+        let down_timer_adverts = protocol::down_timer_adverts(self.reader);
+        let sync_group = protocol::sync_group(self.reader, priority, &mut self.places.groups);
+        // Nothing is left out before here: a key that nobody asked for would be called unknown.
         let addresses = addresses?;
         let settings = Settings {
             version: version.unwrap_or(Version::V3),
             priority,
             preempt,
-            preempt_delay: protocol::preempt_delay(self.reader, preempt, priority),
-            startup_delay: protocol::startup_delay(self.reader),
+            preempt_delay,
+            startup_delay,
             advert_interval,
-            down_timer_adverts: protocol::down_timer_adverts(self.reader),
+            down_timer_adverts,
             addresses: addresses.advertised,
             excluded_addresses: addresses.excluded,
             garp,
-            sync_group: protocol::sync_group(self.reader, priority, &mut self.places.groups),
+            sync_group,
         };
         protocol::check(self.reader, &settings, family?, self.present);
         version?;
@@ -268,6 +261,29 @@ impl RouterReader<'_, '_> {
             vmac,
             accept,
         })
+    }
+
+    fn transport(
+        &mut self,
+        priority: Priority,
+        family: Option<Family>,
+        addresses: Option<&virtual_address::Addresses>,
+    ) -> Transport {
+        let context = unicast::Context {
+            family,
+            addresses: addresses.map(|addresses| addresses.advertised.as_slice()).unwrap_or_default(),
+            owner: priority == Priority::OWNER,
+            present: self.present,
+        };
+        unicast::read(self.reader, &context)
+    }
+
+    fn routing(&mut self, family: Option<Family>) -> (Vec<Arc<Route>>, Vec<Arc<Rule>>) {
+        let routes = self.reader.array("routes");
+        let routes = route::read_all(routes, family, &mut self.places.routes, self.reader.report());
+        let rules = self.reader.array("rules");
+        let rules = rule::read_all(rules, family, &mut self.places.rules, self.reader.report());
+        (routes, rules)
     }
 
     fn track(

@@ -6,6 +6,8 @@
 //! nothing piles up. An order whose job is under way is only followed by its own reversal (systemd cancels the job) or,
 //! when the job has ended, by the next. What systemd really has is read at the start, and after it was lost.
 
+mod orders;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
 use std::pin::{Pin, pin};
@@ -18,21 +20,21 @@ use daemon::bus::{Model, pause};
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
-use zbus::{Connection, Message, MessageStream, OwnedObjectPath, connection};
+use zbus::{Connection, Message, MessageStream, OwnedObjectPath};
 
-use super::client::{Changes, ended, is_absent, is_called, listen, new_owner, owners, signals};
-use super::units::{MANAGER, NAME, PATH, subscribe};
+use super::client::{Changes, ended, is_called, listen, new_owner, owners, signals};
+use super::units::{MANAGER, NAME, PATH};
 use crate::daemon::message_id;
 use crate::router::StateName;
 use crate::status::{RouterStatus, Snapshot};
 use crate::track::units::target_name;
+pub(crate) use orders::stop_all;
+use orders::{hint, list, order};
 
 /// Orders that systemd may have before it: each costs it a question to polkit.
 const IN_FLIGHT: usize = 16;
 /// Longer than a unit takes to start or to be given up by systemd (DefaultTimeoutStartSec=90s).
 const JOB: Duration = Duration::from_secs(100);
-/// For each call of a release.
-const RELEASE: Duration = Duration::from_secs(2);
 /// After an order was refused.
 const RETRY: Duration = Duration::from_secs(10);
 /// Every so many refusals one is worth a line: a minute of [`RETRY`].
@@ -450,72 +452,6 @@ fn instance(router: &str) -> Option<String> {
     let name = target_name(Kind::Active.template(), router).ok()?;
     let (_, rest) = name.split_once('@')?;
     rest.strip_suffix(".target").map(ToOwned::to_owned)
-}
-
-async fn order(connection: &Connection, kind: Kind, instance: &str, on: bool) -> zbus::Result<String> {
-    let unit = format!("{}@{instance}.target", kind.template());
-    let method = if on { "StartUnit" } else { "StopUnit" };
-    let answer = connection.call_method(Some(NAME), PATH, Some(MANAGER), method, &(unit, "replace")).await?;
-    Ok(answer.body().deserialize::<OwnedObjectPath>()?.to_string())
-}
-
-/// Stop all targets of ours, for a daemon that has ended and that no other goes on for. A line for each.
-///
-/// # Errors
-/// systemd does not answer, or does not do it. Without a bus, or without a systemd on it, there is nothing to stop.
-pub(crate) fn stop_all() -> zbus::Result<Vec<String>> {
-    zbus::block_on(async {
-        let builder = connection::Builder::system().method_timeout(RELEASE);
-        let Ok(connection) = builder.build().await else { return Ok(Vec::new()) };
-        let targets = match list(&connection).await {
-            Err(error) if is_absent(&error) => return Ok(Vec::new()),
-            targets => targets?,
-        };
-        let mut stopped = Vec::with_capacity(targets.len());
-        for (instance, kind) in targets {
-            order(&connection, kind, &instance, false).await?;
-            stopped.push(format!("{}@{instance}.target", kind.template()));
-        }
-        Ok(stopped)
-    })
-}
-
-/// Our targets that are up or about to be.
-async fn list(connection: &Connection) -> zbus::Result<Vec<(String, Kind)>> {
-    subscribe(connection).await?;
-    let patterns: Vec<String> = KINDS.iter().map(|kind| format!("{}@*.target", kind.template())).collect();
-    let states: [&str; 0] = [];
-    let which = (&states[..], patterns);
-    let call = connection.call_method(Some(NAME), PATH, Some(MANAGER), "ListUnitsByPatterns", &which);
-    type Row =
-        (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
-    let rows: Vec<Row> = call.await?.body().deserialize()?;
-    let is_up =
-        |row: &&Row| ["active", "activating", "reloading"].contains(&row.3.as_str()) || row.8 == "start";
-    let found = rows.iter().filter(is_up).filter_map(|row| {
-        let (template, rest) = row.0.split_once('@')?;
-        let kind = KINDS.into_iter().find(|kind| kind.template() == template)?;
-        Some((rest.strip_suffix(".target")?.to_owned(), kind))
-    });
-    Ok(found.collect())
-}
-
-fn hint(error: &zbus::Error) -> &'static str {
-    // Or what systemd heard when it asked polkit.
-    let denied = [
-        "org.freedesktop.systemd1.UnitMasked",
-        "org.freedesktop.DBus.Error.ServiceUnknown",
-        "org.freedesktop.DBus.Error.NoReply",
-        "org.freedesktop.DBus.Error.AccessDenied",
-        "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
-    ];
-    if is_called(error, &denied) {
-        " (it takes polkitd, and the rule /usr/share/polkit-1/rules.d/50-trivet.rules)"
-    } else if is_called(error, &["org.freedesktop.systemd1.NoSuchUnit"]) {
-        " (the package installs vrrp-active@.target and vrrp-fault@.target)"
-    } else {
-        ""
-    }
 }
 
 #[cfg(test)]

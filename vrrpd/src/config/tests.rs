@@ -275,3 +275,17 @@ fn the_installed_examples_are_right() {
     }
     assert!(count >= 2);
 }
+
+#[test]
+fn a_key_is_not_called_unknown_because_another_is_missing() {
+    let root = TempRoot::new();
+    let keys = "preempt_delay = 5\nstartup_delay = 5\ndown_timer_adverts = 4\nsync_group = \"a\"\ntrack = []\n\
+                routes = []\nrules = []\naccept = true\nvmac = false\nchecksum = \"rfc\"\npriority = 5\n";
+    root.write("etc/trivet/vrrp.d/gateway.toml", keys);
+    let mut report = Report::new();
+    load(root.path(), None, &mut report);
+    let errors: Vec<String> =
+        report.diagnostics().iter().map(|diagnostic| diagnostic.message.clone()).collect();
+    assert!(errors.iter().any(|error| error.contains("'addresses'")), "{errors:?}");
+    assert!(errors.iter().all(|error| !error.contains("unknown key")), "{errors:?}");
+}
