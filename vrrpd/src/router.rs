@@ -272,12 +272,21 @@ impl Router {
         actions.push(Action::Transition { from });
     }
 
+    /// What tracking makes of the priority holds for another one as well, until tracking says what it makes of that: an
+    /// advertisement in between must not say what is not so.
+    fn moved_priority(&self, former: &Settings) -> Priority {
+        if former.is_owner() || self.settings.is_owner() {
+            return self.settings.priority;
+        }
+        let moved =
+            i16::from(self.priority.0) - i16::from(former.priority.0) + i16::from(self.settings.priority.0);
+        Priority(u8::try_from(moved.clamp(1, 254)).expect("it was just made to fit"))
+    }
+
     /// The state is kept; what was learned from others too.
     fn reconfigure(&mut self, now: Instant, settings: Settings, actions: &mut Actions) {
         let former = std::mem::replace(&mut self.settings, settings);
-        if former.priority != self.settings.priority {
-            self.priority = self.settings.priority;
-        }
+        self.priority = self.moved_priority(&former);
         match &mut self.state {
             State::Initialize(_) | State::Fault => {}
             State::Backup(backup) => backup.reconfigured(&former, &self.settings),

@@ -37,7 +37,8 @@ pub enum Event {
     Lost(VirtualAddress),
     /// What is tracked makes the effective priority this. An owner's (255) never changes.
     Priority(Priority),
-    /// The configuration changed; a changed priority is the effective one until the next [`Event::Priority`].
+    /// The configuration changed; a changed priority moves the effective one as far, until the next
+    /// [`Event::Priority`].
     Reconfigure(Settings),
     /// The operator wants the addresses announced.
     Announce,

@@ -103,6 +103,19 @@ fn an_active_router_advertises_its_new_priority_and_addresses_at_once() {
 }
 
 #[test]
+fn what_tracking_made_of_the_priority_is_not_forgotten_by_an_advertisement_in_between() {
+    for (base, effective, new, advertised) in
+        [(100, 200, 90, 190), (100, 40, 110, 50), (100, 1, 50, 1), (100, 40, 255, 255)]
+    {
+        let mut bench = Bench::active(settings(base));
+        bench.event(Event::Priority(Priority(effective)));
+        assert_eq!(bench.event(Event::Reconfigure(settings(new)))[0], send(advertised));
+    }
+    let mut bench = Bench::active(settings(255));
+    assert_eq!(bench.event(Event::Reconfigure(settings(100)))[0], send(100), "no owner any more");
+}
+
+#[test]
 fn a_changed_interval_counts_for_a_backup_that_has_learned_no_other() {
     let mut bench = Bench::backup(settings(100));
     bench.event(Event::Reconfigure(Settings { advert_interval: Centiseconds(200), ..settings(100) }));
