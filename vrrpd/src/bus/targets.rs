@@ -187,6 +187,8 @@ struct Targets {
     paused: bool,
     refusals: u32,
     stopping: bool,
+    /// What is wanted is known. Before that, a target that is up looks like one that nobody wants.
+    informed: bool,
     sweeping: bool,
     /// The routers as they were last, with their instances.
     shown: Vec<(Arc<RouterStatus>, String)>,
@@ -207,6 +209,7 @@ impl Targets {
             paused: false,
             refusals: 0,
             stopping: false,
+            informed: false,
             sweeping: false,
             shown: Vec::new(),
         })
@@ -249,6 +252,7 @@ impl Targets {
         if !snapshot.is_complete {
             return;
         }
+        self.informed = true;
         if snapshot.is_last && !self.stopping {
             self.stopping = true;
             self.paused = false;
@@ -281,7 +285,7 @@ impl Targets {
 
     /// Give the orders that can be given.
     fn order(&mut self) {
-        if !self.is_attached() {
+        if !self.is_attached() || !self.informed {
             return;
         }
         let mut steps = Vec::new();
