@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressProtocol, CacheInfo};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, CacheInfo,
+};
 use netlink_packet_route::link::LinkAttribute;
 use rtnetlink::Handle;
 
@@ -53,18 +55,48 @@ pub fn settle(fate: impl Fn(&VirtualAddress) -> Fate) -> io::Result<Vec<(Virtual
     runtime.block_on(async {
         let (connection, handle, _messages) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
-        let held = held(&handle).await.map_err(io::Error::other)?;
+        let (held, others) = held(&handle).await.map_err(io::Error::other)?;
+        let mut company = Vec::new();
         let requests = held.into_iter().map(|(address, message)| {
             let fate = fate(&address);
+            if fate == Fate::Remove {
+                company.extend(others.iter().filter(|other| goes_with(other, &message)).cloned());
+            }
             let handle = &handle;
             async move { carry_out(handle, message, address.address, fate).await.map(|()| (address, fate)) }
         });
-        join_all(requests).await.into_iter().collect()
+        let done = join_all(requests).await;
+        join_all(company.into_iter().map(|message| put_back(&handle, message))).await;
+        done.into_iter().collect()
     })
 }
 
-/// Every address with our tag, and how the kernel describes it.
-async fn held(handle: &Handle) -> Result<Vec<(VirtualAddress, AddressMessage)>, rtnetlink::Error> {
+/// Whether the kernel may take the secondary address `other` along when it removes a primary one: it does with the sysctl
+/// promote_secondaries at 0.
+fn goes_with(other: &AddressMessage, removed: &AddressMessage) -> bool {
+    let prefix_len = removed.header.prefix_len;
+    let host_bits = 32_u32.saturating_sub(u32::from(prefix_len));
+    let subnet = |message| match local(message) {
+        Some(IpAddr::V4(address)) => Some(address.to_bits().checked_shr(host_bits)),
+        Some(IpAddr::V6(_)) | None => None,
+    };
+    (other.header.index, other.header.prefix_len) == (removed.header.index, prefix_len)
+        && !is_secondary(removed)
+        && subnet(other).is_some_and(|of| Some(of) == subnet(removed))
+}
+
+/// An address that is not ours, exactly as it was. That it was not taken along is the rule, and no error.
+async fn put_back(handle: &Handle, message: AddressMessage) {
+    let Some(address) = local(&message) else { return };
+    let mut again = handle.address().add(message.header.index, address, message.header.prefix_len);
+    *again.message_mut() = message;
+    let _ = again.execute().await;
+}
+
+/// Every address with our tag, and how the kernel describes it; and the secondary ones of others.
+type Held = (Vec<(VirtualAddress, AddressMessage)>, Vec<AddressMessage>);
+
+async fn held(handle: &Handle) -> Result<Held, rtnetlink::Error> {
     let mut names = BTreeMap::new();
     let mut links = handle.link().get().execute();
     while let Some(link) = links.try_next().await? {
@@ -75,14 +107,23 @@ async fn held(handle: &Handle) -> Result<Vec<(VirtualAddress, AddressMessage)>, 
         }
     }
     let messages: Vec<AddressMessage> = handle.address().get().execute().try_collect().await?;
-    let ours = messages.into_iter().filter_map(|message| {
-        let tag = AddressAttribute::Protocol(AddressProtocol::Other(OUR_TAG));
+    let tag = AddressAttribute::Protocol(AddressProtocol::Other(OUR_TAG));
+    let (ours, others): (Vec<_>, Vec<_>) =
+        messages.into_iter().partition(|message| message.attributes.contains(&tag));
+    let ours = ours.into_iter().filter_map(|message| {
         let interface = Arc::clone(names.get(&message.header.index)?);
-        let address = local(&message).filter(|_| message.attributes.contains(&tag))?;
+        let address = local(&message)?;
         let prefix_len = message.header.prefix_len;
         Some((VirtualAddress { interface, address, prefix_len }, message))
     });
-    Ok(ours.collect())
+    Ok((ours.collect(), others.into_iter().filter(is_secondary).collect()))
+}
+
+/// IPv4: another address of its subnet came first. (In IPv6 the bit says that it is temporary; nothing goes with that.)
+fn is_secondary(message: &AddressMessage) -> bool {
+    message.attributes.iter().any(
+        |attribute| matches!(attribute, AddressAttribute::Flags(flags) if flags.contains(AddressFlags::Secondary)),
+    )
 }
 
 /// On a point-to-point link IFA_ADDRESS is the peer's.
@@ -138,7 +179,6 @@ mod tests {
     use std::io::Write as _;
     use std::process::Command;
 
-    use netlink_packet_route::address::AddressFlags;
     use nix::sched::{CloneFlags, unshare};
 
     use super::*;
@@ -212,5 +252,29 @@ mod tests {
 
         settle(|_| Fate::Remove).unwrap();
         assert!(addresses().lines().all(|line| line.contains("10.0.0.1/24")), "{}", addresses());
+    }
+    #[test]
+    fn what_the_kernel_takes_along_with_an_address_of_ours_is_put_back_if_it_is_not_ours() {
+        if unshare(CloneFlags::CLONE_NEWNET).is_err() {
+            let _ = writeln!(io::stderr(), "LEFT OUT (leases): a network namespace needs root");
+            return;
+        }
+        sh(
+            "ip link set lo up && sysctl -q net.ipv4.conf.all.promote_secondaries=0 net.ipv4.conf.lo.promote_secondaries=0",
+        );
+        add("10.0.0.50", 24, ours());
+        sh("ip address add 10.0.0.1/24 dev lo label lo:own && ip address add 10.0.1.1/24 dev lo");
+        add("10.0.0.51", 24, ours());
+        settle(
+            |address| {
+                if address.address == IpAddr::from([10, 0, 0, 50]) { Fate::Remove } else { Fate::Stay }
+            },
+        )
+        .unwrap();
+        let left = addresses();
+        for there in ["10.0.0.1/24 scope global secondary lo:own", "10.0.1.1/24", "10.0.0.51/24"] {
+            assert!(left.contains(there), "{there} is not in\n{left}");
+        }
+        assert!(!left.contains("10.0.0.50/24"), "{left}");
     }
 }
