@@ -54,7 +54,8 @@ impl Site {
                      ip rule add from 10.7.0.0/16 table 7 priority 700 && ip -6 rule add from fd00::/8 table 7 priority 701");
             wait("the link-local addresses are there", PATIENCE, || {
                 let shown = host.sh("ip -6 -o address show dev eth0; ip -6 -o address show dev eth1");
-                (shown.matches("fe80").count() == 2 && !shown.contains("tentative")).then_some(())
+                // With the colons: an interface identifier may have an "fe80" of its own, where the MAC address has 80.
+                (shown.matches(" fe80::").count() == 2 && !shown.contains("tentative")).then_some(())
             });
             host
         });
