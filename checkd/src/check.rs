@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::probe::Kind;
 use crate::target::Thresholds;
+use crate::transport::connect::Connect;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
@@ -19,6 +20,7 @@ pub struct Check {
     /// the interval has it: "interval while changing". keepalived's `delay_before_retry`.
     pub retry_interval: Duration,
     pub thresholds: Thresholds,
+    pub connect: Connect,
 }
 
 impl Check {
@@ -34,6 +36,7 @@ impl Check {
                 rise: NonZeroU32::MIN,
                 fall: NonZeroU32::new(2).expect("two is not zero"),
             },
+            connect: Connect::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `check.d/NAME.toml` -> [`Check`]; `checkd.toml` -> [`Settings`]. Every mistake of every file is reported.
 
+mod connect;
 mod http;
 
 use std::num::NonZeroU32;
@@ -41,8 +42,12 @@ const OTHER_KEYS: &[(&str, &str)] = &[
     ("tls", "TLS is not available yet"),
     ("digest", "checking the body is not available yet"),
     ("regex", "checking the body is not available yet"),
-    ("connect_port", "a target names its port itself: address:port"),
-    ("port", "a target names its port itself: address:port"),
+    ("connect_port", "keepalived's connect_port is port = 8080 here"),
+    ("connect_ip", "keepalived's connect_ip is address = \"192.0.2.1\" here"),
+    ("bindto", "keepalived's bindto is source = \"192.0.2.9\" here"),
+    ("bind_if", "keepalived's bind_if is interface = \"eth1\" here"),
+    ("bind_port", "the kernel chooses the port that a probe leaves from"),
+    ("fwmark", "keepalived's fwmark is mark = 3 here"),
 ];
 
 /// The keys that only `type = "http"` has.
@@ -109,6 +114,7 @@ fn read_check(table: &Table, report: &mut Report) -> Option<Check> {
     let retry_interval = reader.duration("retry_interval", RETRY_INTERVAL);
     let rise = reader.integer::<u32>("rise", COUNT);
     let fall = reader.integer::<u32>("fall", COUNT);
+    let connect = connect::read(&mut reader);
     // Without a type we do not know which keys there may be: let none of them be called unknown.
     let kind = match kind {
         Some(Type::Tcp) => Some(Kind::Tcp),
@@ -122,6 +128,7 @@ fn read_check(table: &Table, report: &mut Report) -> Option<Check> {
     let others: Vec<_> = OTHER_KEYS.iter().copied().chain(of_http).collect();
     reader.finish(&others);
     let mut check = Check::with_defaults(kind?);
+    check.connect = connect;
     check.interval = interval.map_or(check.interval, |interval| interval.value);
     check.timeout = timeout.map_or(check.timeout, |timeout| timeout.value);
     check.retry_interval = retry_interval.map_or(check.retry_interval, |interval| interval.value);

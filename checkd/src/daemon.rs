@@ -14,15 +14,16 @@ use daemon::queue::Receiver;
 use daemon::signals::{Signal, Signals};
 use daemon::units::format_duration;
 
+use crate::attempt::{Attempt, Part};
 use crate::bus::{Bus, Command, Snapshot, TargetDetail};
 use crate::check::Check;
 use crate::config::{self, Configuration};
-use crate::connection::{Connection, Step};
 use crate::journal::Journal;
 use crate::probe::Outcome;
 use crate::registry::{Action, Judged, Registry};
 use crate::schedule::TargetId;
 use crate::target::WallClock;
+use crate::transport::Step;
 use daemon::error::Error;
 
 /// Probes that one turn starts or ends, so that sockets are read in between.
@@ -37,7 +38,15 @@ const TOO_LATE: Duration = Duration::from_secs(1);
 enum Event {
     Signal,
     Command,
-    Probe(TargetId),
+    /// A part of a running probe.
+    Probe(TargetId, usize),
+}
+
+/// A probe under way, with the check that it began with.
+#[derive(Debug)]
+struct Running {
+    check: Arc<Check>,
+    attempt: Attempt,
 }
 
 type Asker = Reply<Result<Judged, String>>;
@@ -52,7 +61,7 @@ pub struct Daemon {
     journal: Journal,
     root: PathBuf,
     registry: Registry,
-    connections: HashMap<TargetId, Connection>,
+    attempts: HashMap<TargetId, Running>,
     /// Who waits for the outcome of a probe that they asked for.
     askers: HashMap<TargetId, Vec<Asker>>,
     buffer: Vec<u8>,
@@ -86,7 +95,7 @@ impl Daemon {
             journal: Journal::default(),
             root,
             registry,
-            connections: HashMap::new(),
+            attempts: HashMap::new(),
             askers: HashMap::new(),
             buffer: vec![0; BUFFER],
             snapshot_is_old: true,
@@ -106,7 +115,7 @@ impl Daemon {
                 match event {
                     Event::Signal => stop |= self.on_signals(now),
                     Event::Command => self.on_commands(now),
-                    Event::Probe(id) => self.on_socket_ready(id),
+                    Event::Probe(id, part) => self.on_socket_ready(id, part),
                 }
             }
             let actions = self.registry.on_time(now, DUE_PER_TURN);
@@ -218,51 +227,72 @@ impl Daemon {
     }
 
     fn start(&mut self, id: TargetId, check: &Arc<Check>, address: std::net::SocketAddr) {
-        match Connection::open(&check.kind, address, check.timeout) {
-            Ok(connection) => {
-                self.connections.insert(id, connection);
-                self.on_socket_ready(id);
+        match Attempt::open(check, address) {
+            Ok(attempt) => {
+                let parts = attempt.len();
+                self.attempts.insert(id, Running { check: Arc::clone(check), attempt });
+                for part in 0..parts {
+                    self.on_socket_ready(id, part);
+                }
             }
             Err(outcome) => self.settle(id, outcome),
         }
     }
 
-    /// A probe's socket may have something for us.
-    fn on_socket_ready(&mut self, id: TargetId) {
+    /// A part's socket may have something for us.
+    fn on_socket_ready(&mut self, id: TargetId, number: usize) {
         // An event of this turn for a probe that another event of this turn has ended.
-        let Some(connection) = self.connections.get_mut(&id) else { return };
-        let interest = match connection.advance(&mut self.buffer) {
-            Step::Done(outcome) => return self.settle(id, outcome),
+        let Some(running) = self.attempts.get_mut(&id) else { return };
+        let Some(part) = running.attempt.part(number) else { return };
+        let interest = match part.transport.advance(&mut self.buffer) {
+            Step::Done(outcome) => return self.end_part(id, number, outcome),
             Step::Wait(interest) => interest,
         };
-        let watched = match connection.registration {
+        let watched = match part.registration {
             Some((_, current)) if current == interest => return,
-            Some((token, _)) => self.events.change(token, &*connection, interest).map(|()| token),
-            None => self.events.register(&*connection, interest, Event::Probe(id)),
+            Some((token, _)) => self.events.change(token, &part.transport, interest).map(|()| token),
+            None => self.events.register(&part.transport, interest, Event::Probe(id, number)),
         };
         match watched {
-            Ok(token) => connection.registration = Some((token, interest)),
+            Ok(token) => part.registration = Some((token, interest)),
             Err(error) => {
-                let outcome = connection.on_error(&error);
-                self.settle(id, outcome);
+                let outcome = part.transport.on_error(&error);
+                self.end_part(id, number, outcome);
             }
         }
     }
 
+    fn end_part(&mut self, id: TargetId, number: usize, outcome: Outcome) {
+        let Some(Running { check, attempt }) = self.attempts.get_mut(&id) else { return };
+        let (part, whole) = attempt.on_part_ended(check, number, outcome);
+        if let Some(part) = part {
+            self.close_part(&part);
+        }
+        if let Some(outcome) = whole {
+            self.settle(id, outcome);
+        }
+    }
+
     fn time_out(&mut self, id: TargetId, late: Duration) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(Running { check, attempt }) = self.attempts.get_mut(&id) else { return };
         let outcome = if late > TOO_LATE {
             Outcome::Local(format!("checkd itself did not run for {}", format_duration(late)))
         } else {
-            connection.on_timeout(&mut self.buffer)
+            attempt.on_timeout(check, &mut self.buffer, check.timeout)
         };
         self.settle(id, outcome);
     }
 
     fn close(&mut self, id: TargetId) {
-        let Some(connection) = self.connections.remove(&id) else { return };
-        if let Some((token, _)) = connection.registration {
-            self.events.deregister(token, &connection);
+        let Some(running) = self.attempts.remove(&id) else { return };
+        for part in running.attempt.into_parts() {
+            self.close_part(&part);
+        }
+    }
+
+    fn close_part(&mut self, part: &Part) {
+        if let Some((token, _)) = part.registration {
+            self.events.deregister(token, &part.transport);
         }
     }
 

@@ -1,13 +1,14 @@
 //! checkd: which servers are healthy. Probes, judges and tells whoever watches; knows neither IPVS nor VRRP.
 
+pub mod attempt;
 pub mod bus;
 pub mod check;
 pub mod config;
-pub mod connection;
 pub mod daemon;
 pub mod journal;
 pub mod probe;
 pub mod registry;
 pub mod schedule;
 pub mod target;
+pub mod transport;
 pub mod watchers;

@@ -4,7 +4,7 @@
 //! Pure: the clock is an argument, what is to be done comes back as [`Action`]s.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -196,11 +196,10 @@ impl Registry {
     /// # Errors
     /// Why there cannot be one.
     pub fn on_probe_wanted(&mut self, now: Instant, check: &str, address: &str) -> Result<TargetId, String> {
-        let address = parse_address(address)?;
-        if !self.checks.contains_key(check) {
-            return Err(no_such_check(check));
+        let key = (Arc::from(check), parse_address(address)?);
+        if let Some(obstacle) = self.obstacle(&key) {
+            return Err(obstacle);
         }
-        let key = (Arc::from(check), address);
         let id = self.ids.get(&key).copied().unwrap_or_else(|| self.insert(&key));
         let target = self.targets.get_mut(&id).expect("every id in `ids` is a target's");
         target.asked = true;
@@ -303,11 +302,12 @@ impl Registry {
         id: TargetId,
         together: usize,
     ) -> Option<Action> {
+        let obstacle = self.obstacle(&self.targets.get(&id)?.key);
         let target = self.targets.get_mut(&id)?;
         let is_probing = matches!(target.phase, Phase::Probing { .. });
         self.changed.insert(id);
-        if !self.checks.contains_key(&*target.key.0) {
-            target.judgement.forget(no_such_check(&target.key.0), wall);
+        if let Some(obstacle) = obstacle {
+            target.judgement.forget(obstacle, wall);
             let was_asked = std::mem::take(&mut target.asked);
             let is_wanted = target.watches > 0;
             self.set_phase(id, Phase::Unconfigured);
@@ -363,11 +363,18 @@ impl Registry {
         if known.is_some() { None } else { Some(id) }
     }
 
+    /// Why there cannot be a probe of this; `None`: there can.
+    fn obstacle(&self, key: &Key) -> Option<String> {
+        match self.checks.get(&*key.0) {
+            Some(check) => misfit(check, key.1),
+            None => Some(no_such_check(&key.0)),
+        }
+    }
+
     fn insert(&mut self, key: &Key) -> TargetId {
         let id = TargetId(self.next_id);
         self.next_id += 1;
-        let configured = self.checks.contains_key(&*key.0);
-        let why = if configured { NOT_PROBED_YET.to_owned() } else { no_such_check(&key.0) };
+        let why = self.obstacle(key).unwrap_or_else(|| NOT_PROBED_YET.to_owned());
         let target = Target {
             key: key.clone(),
             judgement: Judgement::unknown(why),
@@ -383,6 +390,9 @@ impl Registry {
     /// Let the first probe with this check come, one of `together`.
     fn start_first_round(&mut self, now: Instant, id: TargetId, together: usize) {
         let Some(target) = self.targets.get(&id) else { return };
+        if self.obstacle(&target.key).is_some() {
+            return;
+        }
         let Some(check) = self.checks.get(&*target.key.0) else { return };
         let at = now + self.schedule.first_delay(&target.key, together, check.interval);
         self.set_phase(id, Phase::Waiting { at, first: true });
@@ -430,7 +440,7 @@ impl Target {
     fn row(&self) -> Row {
         Row {
             check: self.key.0.as_ref().to_owned(),
-            address: self.key.1.to_string(),
+            address: spell(self.key.1),
             state: self.judgement.state(),
             reason: self.judgement.reason(),
             since: self.judgement.since(),
@@ -450,15 +460,46 @@ fn no_such_check(name: &str) -> String {
     format!("no check '{name}' is configured")
 }
 
-/// # Errors
-/// What is wrong with it, as a whole sentence.
+/// Why a check of this kind cannot be made of `address`. Watchers may name a target before its check is configured.
+fn misfit(check: &Check, address: SocketAddr) -> Option<String> {
+    let kind = check.kind.as_str();
+    if address == NOWHERE && !check.kind.is_local() && check.connect.address.is_none() {
+        return Some(format!("a check of type \"{kind}\" needs a target's address"));
+    }
+    if address.port() == 0 && check.kind.needs_port() && check.connect.port.is_none() {
+        let address = address.ip();
+        return Some(format!("'{address}' names no port, and a check of type \"{kind}\" needs one"));
+    }
+    None
+}
+
+/// The target that is this machine: "" on the bus.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    if text.is_empty() {
+        return Ok(NOWHERE);
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(address, 0));
+    }
     match text.parse::<SocketAddr>() {
         Ok(address) if address.port() == 0 => Err(format!("'{text}' has port 0, which nothing listens on")),
         Ok(address) => Ok(address),
         Err(_) => {
-            Err(format!("'{text}' is not an address with a port, such as 192.0.2.1:80 or [2001:db8::1]:80"))
+            Err(format!("'{text}' is not an address, such as 192.0.2.1:80, [2001:db8::1]:80 or 192.0.2.1"))
         }
+    }
+}
+
+/// As [`parse_address`] reads it.
+fn spell(address: SocketAddr) -> String {
+    if address == NOWHERE {
+        String::new()
+    } else if address.port() == 0 {
+        address.ip().to_string()
+    } else {
+        address.to_string()
     }
 }
 

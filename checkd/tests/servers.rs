@@ -2,7 +2,8 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use support::servers::{self, GOOD, Server};
 use support::watcher::{Row, Watcher};
@@ -203,4 +204,35 @@ fn a_probe_on_demand_tells_its_outcome_and_how_long_it_took() {
     assert_eq!(targets.len(), 1);
     let text = |key: &str| targets[0][key].try_clone().unwrap().to_string();
     assert!(text("Reason").contains("status 200") && text("Address").contains(&good.address), "{targets:?}");
+}
+
+#[test]
+fn a_probe_goes_where_the_check_sends_it_and_leaves_from_where_it_says() {
+    let world = World::new();
+    let peers = Arc::new(Mutex::new(BTreeSet::new()));
+    let seen = Arc::clone(&peers);
+    let server = Server::start(move |stream| {
+        seen.lock().unwrap().insert(stream.peer_addr().unwrap().ip().to_string());
+        servers::answer_once(stream, GOOD);
+    });
+    let port = server.address.rsplit(':').next().unwrap();
+    let elsewhere = format!(
+        "{QUICK}address = \"127.0.0.1\"\nport = {port}\nsource = \"127.0.0.9\"\ninterface = \"lo\"\n"
+    );
+    world.check("elsewhere", &elsewhere);
+    world.check("nowhere", &format!("{QUICK}source = \"192.0.2.77\"\n"));
+    world.check("gone", &format!("{QUICK}interface = \"nosuch0\"\n"));
+    let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
+    let watcher = Watcher::new(&world);
+    watcher.watch(&[("elsewhere", "192.0.2.1"), ("nowhere", &server.address), ("gone", &server.address)]);
+    watcher.wait_for("elsewhere", "192.0.2.1", "up");
+    assert_eq!(*peers.lock().unwrap(), BTreeSet::from(["127.0.0.9".to_owned()]));
+    let reason = |check: &str, reason: &str| {
+        until(reason, || {
+            let (_, answers) = watcher.watch(&[(check, &server.address)]);
+            (answers[0].2 == "unknown" && answers[0].3.contains(reason)).then_some(())
+        });
+    };
+    reason("nowhere", "the source address 192.0.2.77 is not on this machine");
+    reason("gone", "the interface 'nosuch0' does not exist");
 }

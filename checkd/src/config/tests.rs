@@ -193,3 +193,32 @@ fn the_example_of_the_daemon_wide_file_has_the_defaults() {
     assert_eq!(load(root.path(), &mut report).settings, Settings::default());
     assert!(report.is_empty(), "{report}");
 }
+
+#[test]
+fn a_probe_may_leave_from_elsewhere_and_go_elsewhere() {
+    let check = good(
+        "type = \"tcp\"\nsource = \"10.0.0.9\"\ninterface = \"eth1\"\nmark = 3\naddress = \"10.0.0.7\"\nport = 8080\n",
+    );
+    let connect = &check.connect;
+    assert_eq!(connect.source, Some("10.0.0.9".parse().unwrap()));
+    assert_eq!((connect.interface.as_deref(), connect.mark), (Some("eth1"), Some(3)));
+    let route = connect.route("10.0.0.5:80".parse().unwrap());
+    assert_eq!(route.target, "10.0.0.5:80".parse().unwrap());
+    assert_eq!(route.endpoint, "10.0.0.7:8080".parse().unwrap());
+    assert_eq!(good("type = \"tcp\"\n").connect.route(route.target).endpoint, route.target);
+    let report = errors(
+        "type = \"tcp\"\nsource = \"eth0\"\ninterface = \"a/b\"\nmark = 0\naddress = \"0.0.0.0\"\nport = 70000\nfwmark = 1\n",
+    );
+    for expected in [
+        "web.toml:2:10: error: 'source' is not an IP address",
+        "web.toml:3:13: error: 'interface' is not the name of an interface",
+        "web.toml:4:8: error: 'mark' must be from 1",
+        "web.toml:5:11: error: 'address' is no address of a machine",
+        "web.toml:6:8: error: 'port' must be from 1 to 65535",
+        "hint: keepalived's fwmark is mark = 3 here",
+    ] {
+        assert!(report.contains(expected), "{expected:?} is not in:\n{report}");
+    }
+    let report = errors("type = \"tcp\"\nsource = \"10.0.0.9\"\naddress = \"2001:db8::1\"\n");
+    assert!(report.contains("from 10.0.0.9 nothing can be sent to 2001:db8::1"), "{report}");
+}

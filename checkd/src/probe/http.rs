@@ -6,8 +6,8 @@
 
 use std::net::SocketAddr;
 
-use super::Outcome;
 use super::status::StatusSet;
+use super::{Conversation, Outcome};
 
 /// One response's status line and headers may be this long, together.
 const HEAD_LIMIT: usize = 16 * 1024;
@@ -80,19 +80,25 @@ impl Probe {
             expected: settings.status.clone(),
         }
     }
+}
 
-    pub fn unsent(&self) -> &[u8] {
+impl Conversation for Probe {
+    fn on_connected(&mut self) -> Option<Outcome> {
+        None
+    }
+
+    fn unsent(&self) -> &[u8] {
         &self.request[self.sent..]
     }
 
     /// # Panics
     /// If more is said to be sent than there was.
-    pub fn on_sent(&mut self, count: usize) {
+    fn on_sent(&mut self, count: usize) {
         assert!(count <= self.unsent().len(), "no more can be sent than was there");
         self.sent += count;
     }
 
-    pub fn on_received(&mut self, mut bytes: &[u8]) -> Option<Outcome> {
+    fn on_received(&mut self, mut bytes: &[u8]) -> Option<Outcome> {
         while !bytes.is_empty() {
             let room = HEAD_LIMIT - self.head.len();
             let portion = &bytes[..bytes.len().min(room)];
@@ -118,14 +124,14 @@ impl Probe {
     }
 
     /// The peer ended before the headers were complete.
-    pub fn on_closed(&self) -> Outcome {
+    fn on_closed(&mut self) -> Outcome {
         if self.head.is_empty() && self.interim == 0 {
             return Outcome::Fail("the server closed the connection without an answer".to_owned());
         }
         Outcome::Fail(format!("the server closed the connection: {}", self.progress()))
     }
 
-    pub fn progress(&self) -> String {
+    fn progress(&self) -> String {
         if !self.unsent().is_empty() && self.head.is_empty() {
             return format!("{} of {} bytes of the request sent", self.sent, self.request.len());
         }
@@ -142,7 +148,9 @@ impl Probe {
         };
         format!("request sent, {received}")
     }
+}
 
+impl Probe {
     fn reject_endless_head(&self) -> Option<Outcome> {
         if self.head.len() < HEAD_LIMIT {
             return None;

@@ -5,6 +5,7 @@ use daemon::event_loop::Clock;
 use super::*;
 use crate::probe::Kind;
 use crate::probe::http::Settings;
+use crate::transport::connect::Connect;
 use crate::watchers::LINGER;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -66,7 +67,7 @@ fn first_result(registry: &mut Registry, now: Instant, check: &str, outcome: Out
 #[test]
 fn a_watch_is_answered_for_every_row_in_its_order_and_spelling() {
     let mut registry = registry();
-    let rows = [("web", "10.0.0.5:80"), ("nope", "10.0.0.5:80"), ("tcp", "10.0.0.5"), ("tcp", "[0:0::1]:80")];
+    let rows = [("web", "10.0.0.5:80"), ("nope", "10.0.0.5:80"), ("tcp", "web1:80"), ("tcp", "[0:0::1]:80")];
     let (generation, answers, actions) = registry.on_watch(start(), ":1.1", &wanted(&rows));
     assert_eq!((generation, actions), (0, vec![]));
     let told: Vec<_> =
@@ -78,8 +79,8 @@ fn a_watch_is_answered_for_every_row_in_its_order_and_spelling() {
             ("nope", "10.0.0.5:80", "no check 'nope' is configured"),
             (
                 "tcp",
-                "10.0.0.5",
-                "'10.0.0.5' is not an address with a port, such as 192.0.2.1:80 or [2001:db8::1]:80"
+                "web1:80",
+                "'web1:80' is not an address, such as 192.0.2.1:80, [2001:db8::1]:80 or 192.0.2.1"
             ),
             ("tcp", "[0:0::1]:80", "not probed yet"),
         ]
@@ -444,4 +445,29 @@ fn random_event(
 /// Zero to seven rows, from the same generator as the rows.
 fn random_count(row: &mut impl FnMut() -> (String, String)) -> usize {
     row().1.bytes().map(usize::from).sum::<usize>() % 8
+}
+
+#[test]
+fn a_target_may_leave_out_the_port_where_the_check_has_one_and_is_told_where_it_has_none() {
+    let elsewhere = Check { connect: Connect { port: Some(8080), ..Connect::default() }, ..tcp() };
+    let mut registry = Registry::new(checks(&[("tcp", tcp()), ("elsewhere", elsewhere)]), 1);
+    let now = start();
+    let rows = wanted(&[("elsewhere", "10.0.0.5"), ("tcp", "10.0.0.5"), ("tcp", ""), ("tcp", "10.0.0.5:0")]);
+    let (_, answers, _) = registry.on_watch(now, ":1.1", &rows);
+    let reasons: Vec<_> = answers.iter().map(|row| (row.address.as_str(), row.reason.as_str())).collect();
+    assert_eq!(
+        reasons,
+        [
+            ("10.0.0.5", NOT_PROBED_YET),
+            ("10.0.0.5", "'10.0.0.5' names no port, and a check of type \"tcp\" needs one"),
+            ("", "a check of type \"tcp\" needs a target's address"),
+            ("10.0.0.5:0", "'10.0.0.5:0' has port 0, which nothing listens on"),
+        ]
+    );
+    assert_eq!(started(&mut registry, now + SECOND).len(), 1, "only the one that can be probed is");
+    // A reload may give the check a port, and take it away again.
+    let with_port = Check { connect: Connect { port: Some(8080), ..Connect::default() }, ..tcp() };
+    let _ = registry.on_reload(now, WALL, checks(&[("tcp", with_port), ("elsewhere", tcp())]));
+    assert_eq!(registry.details("tcp")[1].row.reason, NOT_PROBED_YET);
+    assert!(registry.details("elsewhere")[0].row.reason.contains("names no port"));
 }

@@ -1,4 +1,9 @@
+use std::time::Duration;
+
+use nix::errno::Errno;
+
 use super::*;
+use crate::probe::{errno, unanswered};
 
 fn target() -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 5], 8080))
@@ -204,7 +209,7 @@ fn mutated_and_random_answers_never_panic_and_do_not_depend_on_their_portions() 
             }
         }
         let whole = sent(&Settings::default()).on_received(&bytes);
-        let (portions, probe) = feed(&mut random, &bytes);
+        let (portions, mut probe) = feed(&mut random, &bytes);
         match (&whole, &portions) {
             (Some(Outcome::Pass(_)), _) => passes += 1,
             (Some(_), _) => failures += 1,
@@ -237,4 +242,40 @@ fn pure_noise_never_panics_and_never_passes() {
         let (outcome, _) = feed(&mut random, &bytes);
         assert!(!matches!(outcome, Some(Outcome::Pass(_))), "{:?}", bytes.escape_ascii().to_string());
     }
+}
+
+#[test]
+fn a_timeout_tells_how_far_the_probe_came() {
+    let mut probe = Probe::new(&Settings::default(), target());
+    let reason = |probe: &Probe| match unanswered(Duration::from_secs(3), Some(&probe.progress())) {
+        Outcome::Fail(reason) => reason,
+        Outcome::Pass(_) | Outcome::Local(_) => panic!("a timeout is the server's"),
+    };
+    let length = probe.unsent().len();
+    probe.on_sent(20);
+    assert_eq!(
+        reason(&probe),
+        format!("no answer within 3s: connected, 20 of {length} bytes of the request sent")
+    );
+    probe.on_sent(length - 20);
+    assert_eq!(reason(&probe), "no answer within 3s: connected, request sent, nothing received");
+    assert_eq!(probe.on_received(b"HTTP/1.1 200 OK\r"), None);
+    assert_eq!(
+        reason(&probe),
+        "no answer within 3s: connected, request sent, 16 bytes of the status line received"
+    );
+    assert_eq!(probe.on_received(b"\nServer: x\r\n"), None);
+    assert_eq!(
+        reason(&probe),
+        "no answer within 3s: connected, request sent, 'HTTP/1.1 200 OK' and 11 bytes of headers received"
+    );
+}
+
+#[test]
+fn a_reset_tells_what_was_being_waited_for() {
+    let probe = sent(&Settings::default());
+    assert_eq!(
+        errno::outcome(Errno::ECONNRESET, Some(&probe.progress())),
+        Outcome::Fail("connection reset: request sent, nothing received".into())
+    );
 }

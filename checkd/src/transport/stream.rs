@@ -1,55 +1,47 @@
-//! The socket of one running probe: non-blocking, opened and driven by `daemon.rs`, deciding nothing. What happens
-//! on it is told to the [`Probe`], whose outcome comes back.
+//! The socket of one conversation: TCP. What happens on it is told to the [`Conversation`], whose outcome comes back.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use daemon::event_loop::{Interest, Token};
+use daemon::event_loop::Interest;
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::probe::{Kind, Outcome, Probe};
-
-/// How a connection stands after it was looked at.
-#[derive(Debug)]
-pub enum Step {
-    /// Look again when the socket is ready for this.
-    Wait(Interest),
-    Done(Outcome),
-}
+use super::connect::Connect;
+use super::{Step, errno_of};
+use crate::probe::{Conversation, Outcome, errno, unanswered};
 
 #[derive(Debug)]
-pub struct Connection {
+pub struct Stream {
     socket: Socket,
-    target: SocketAddr,
-    probe: Probe,
+    endpoint: SocketAddr,
+    conversation: Box<dyn Conversation>,
     connected: bool,
-    timeout: Duration,
-    /// The loop's registration and what it waits for; `daemon.rs` keeps it here.
-    pub registration: Option<(Token, Interest)>,
 }
 
-impl Connection {
+impl Stream {
     /// Begin to connect.
     ///
     /// # Errors
     /// The outcome, if it is known at once: refused, no route, or no socket to be had here.
-    pub fn open(kind: &Kind, target: SocketAddr, timeout: Duration) -> Result<Self, Outcome> {
-        let probe = Probe::new(kind, target);
+    pub fn open(
+        conversation: Box<dyn Conversation>,
+        endpoint: SocketAddr,
+        connect: &Connect,
+    ) -> Result<Self, Outcome> {
+        let failed = |error: &io::Error| errno::outcome(errno_of(error), None);
         let flags = Type::STREAM.nonblocking().cloexec();
-        let socket = match Socket::new(Domain::for_address(target), flags, Some(Protocol::TCP)) {
-            Ok(socket) => socket,
-            Err(error) => return Err(probe.on_error(errno_of(&error), false)),
-        };
-        let begun = socket.connect(&SockAddr::from(target));
-        match begun {
+        let socket = Socket::new(Domain::for_address(endpoint), flags, Some(Protocol::TCP));
+        let socket = socket.map_err(|error| failed(&error))?;
+        connect.prepare(&socket, endpoint)?;
+        match socket.connect(&SockAddr::from(endpoint)) {
             Ok(()) => {}
             Err(error) if errno_of(&error) == Errno::EINPROGRESS => {}
-            Err(error) => return Err(probe.on_error(errno_of(&error), false)),
+            Err(error) => return Err(failed(&error)),
         }
-        Ok(Self { socket, target, probe, connected: false, timeout, registration: None })
+        Ok(Self { socket, endpoint, conversation, connected: false })
     }
 
     /// Go on as far as it goes without waiting; reads at most one buffer full.
@@ -59,7 +51,7 @@ impl Connection {
                 Some(step) => return step,
                 None => self.connected = true,
             }
-            if let Some(outcome) = self.probe.on_connected() {
+            if let Some(outcome) = self.conversation.on_connected() {
                 return Step::Done(outcome);
             }
         }
@@ -67,16 +59,21 @@ impl Connection {
     }
 
     /// The probe's time is over. What has arrived by now still counts.
-    pub fn on_timeout(&mut self, buffer: &mut [u8]) -> Outcome {
+    pub fn on_timeout(&mut self, buffer: &mut [u8], timeout: Duration) -> Outcome {
         match self.advance(buffer) {
             Step::Done(outcome) => outcome,
-            Step::Wait(_) => self.probe.on_timeout(self.timeout, self.connected),
+            Step::Wait(_) => unanswered(timeout, self.progress().as_deref()),
         }
     }
 
     /// The loop could not watch the socket.
     pub fn on_error(&self, error: &io::Error) -> Outcome {
-        self.probe.on_error(errno_of(error), self.connected)
+        errno::outcome(errno_of(error), self.progress().as_deref())
+    }
+
+    /// `None`: not connected.
+    fn progress(&self) -> Option<String> {
+        self.connected.then(|| self.conversation.progress())
     }
 
     /// `None`: connected.
@@ -94,19 +91,19 @@ impl Connection {
         // A port of this machine that nobody listens on, from the range that the kernel picks local ports from: TCP
         // can then connect a socket to itself. That is no server.
         let own = self.socket.local_addr().ok().and_then(|address| address.as_socket());
-        if own == Some(self.target) {
+        if own == Some(self.endpoint) {
             // Without a wait that would keep the server from its own port.
             let _ = self.socket.set_linger(Some(Duration::ZERO));
-            return Some(Step::Done(self.probe.on_error(Errno::ECONNREFUSED, false)));
+            return Some(Step::Done(errno::outcome(Errno::ECONNREFUSED, None)));
         }
         None
     }
 
     /// `None`: all is sent.
     fn send(&mut self) -> Option<Step> {
-        while !self.probe.unsent().is_empty() {
-            match (&self.socket).write(self.probe.unsent()) {
-                Ok(count) => self.probe.on_sent(count),
+        while !self.conversation.unsent().is_empty() {
+            match (&self.socket).write(self.conversation.unsent()) {
+                Ok(count) => self.conversation.on_sent(count),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return Some(Step::Wait(Interest::Write));
@@ -119,8 +116,8 @@ impl Connection {
 
     fn receive(&mut self, buffer: &mut [u8]) -> Step {
         let outcome = match (&self.socket).read(buffer) {
-            Ok(0) => Some(self.probe.on_closed()),
-            Ok(count) => self.probe.on_received(&buffer[..count]),
+            Ok(0) => Some(self.conversation.on_closed()),
+            Ok(count) => self.conversation.on_received(&buffer[..count]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
             Err(error) => Some(self.on_error(&error)),
         };
@@ -128,12 +125,8 @@ impl Connection {
     }
 }
 
-impl AsFd for Connection {
+impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-fn errno_of(error: &io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)
 }

@@ -1,0 +1,64 @@
+//! The sockets of running probes: non-blocking, opened and driven by `attempt.rs`, deciding nothing.
+
+pub mod connect;
+pub mod stream;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use daemon::event_loop::Interest;
+use nix::errno::Errno;
+
+use crate::probe::Outcome;
+
+use self::stream::Stream;
+
+/// How a transport stands after it was looked at.
+#[derive(Debug)]
+pub enum Step {
+    /// Look again when the socket is ready for this.
+    Wait(Interest),
+    Done(Outcome),
+}
+
+/// What carries one question of a probe.
+#[derive(Debug)]
+pub enum Transport {
+    Stream(Stream),
+}
+
+impl Transport {
+    /// Go on as far as it goes without waiting; reads at most one buffer full.
+    pub fn advance(&mut self, buffer: &mut [u8]) -> Step {
+        match self {
+            Self::Stream(stream) => stream.advance(buffer),
+        }
+    }
+
+    /// The probe's time is over. What has arrived by now still counts.
+    pub fn on_timeout(&mut self, buffer: &mut [u8], timeout: Duration) -> Outcome {
+        match self {
+            Self::Stream(stream) => stream.on_timeout(buffer, timeout),
+        }
+    }
+
+    /// The loop could not watch the socket.
+    pub fn on_error(&self, error: &io::Error) -> Outcome {
+        match self {
+            Self::Stream(stream) => stream.on_error(error),
+        }
+    }
+}
+
+impl AsFd for Transport {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Stream(stream) => stream.as_fd(),
+        }
+    }
+}
+
+pub(crate) fn errno_of(error: &io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw)
+}
