@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, IoSliceMut, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,11 +14,12 @@ use std::time::Duration;
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, recvmsg,
-    setsockopt, socket, sockopt,
+    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, getsockopt,
+    recvmsg, setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
+use nix::{getsockopt_impl, libc, sockopt_impl};
 
 use crate::frames::{self, Advert, Frame};
 use crate::lab::Lab;
@@ -81,9 +82,17 @@ impl Sent {
 #[derive(Debug)]
 pub struct Tap {
     sent: Arc<Mutex<Vec<Sent>>>,
+    socket: Arc<OwnedFd>,
+    /// Frames lost so far; the kernel forgets its count when it has told it.
+    lost: AtomicU64,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
+
+sockopt_impl!(
+    /// PACKET_STATISTICS of packet(7).
+    PacketStatistics, GetOnly, libc::SOL_PACKET, libc::PACKET_STATISTICS, libc::tpacket_stats
+);
 
 impl Tap {
     /// On the named ports of the switch ("HOST-INTERFACE"); listening when it returns.
@@ -94,19 +103,20 @@ impl Tap {
         });
         let sent = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
-        let (list, flag) = (Arc::clone(&sent), Arc::clone(&stop));
+        let socket = Arc::new(socket);
+        let (list, flag, from) = (Arc::clone(&sent), Arc::clone(&stop), Arc::clone(&socket));
         let thread = std::thread::spawn(move || {
             while !flag.load(Ordering::Relaxed) {
-                while let Some(found) = receive(&socket, &indices) {
+                while let Some(found) = receive(&from, &indices) {
                     if let Some(found) = found {
                         list.lock().expect("no panic while locked").push(found);
                     }
                 }
-                let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+                let mut fds = [PollFd::new(from.as_fd(), PollFlags::POLLIN)];
                 let _ = poll(&mut fds, PollTimeout::from(100u8));
             }
         });
-        Self { sent, stop, thread: Some(thread) }
+        Self { sent, socket, lost: AtomicU64::new(0), stop, thread: Some(thread) }
     }
 
     /// Everything since a time, in order.
@@ -114,6 +124,17 @@ impl Tap {
         let sent = self.sent.lock().expect("no panic while locked");
         let from = sent.partition_point(|sent| sent.at < since);
         sent[from..].to_vec()
+    }
+
+    /// Looks at every frame so far, without a copy.
+    pub fn visit(&self, look: impl FnMut(&Sent)) {
+        self.sent.lock().expect("no panic while locked").iter().for_each(look);
+    }
+
+    /// How many frames found no room on their way to the recording: then nothing can be said about what is not in it.
+    pub fn lost(&self) -> u64 {
+        let lost = getsockopt(&self.socket, PacketStatistics).map_or(0, |statistics| statistics.tp_drops);
+        self.lost.fetch_add(u64::from(lost), Ordering::Relaxed) + u64::from(lost)
     }
 
     /// The first frame since a time that suits.
@@ -149,7 +170,8 @@ fn open() -> OwnedFd {
     let socket =
         socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).expect("packet socket");
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true).expect("time stamps on a packet socket");
-    let _ = setsockopt(&socket, sockopt::RcvBufForce, &(8 * 1024 * 1024));
+    // Room for a hundred thousand short frames, which come faster than a busy machine reads them.
+    let _ = setsockopt(&socket, sockopt::RcvBufForce, &(128 * 1024 * 1024));
     socket
 }
 
