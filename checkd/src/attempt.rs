@@ -96,10 +96,10 @@ fn label(check: &Check, number: usize, outcome: Outcome) -> Outcome {
     if check.kind.parts() > 1 { outcome.labelled(check.kind.label(number)) } else { outcome }
 }
 
-fn open(check: &Check, route: Route, _number: usize) -> Result<Transport, Outcome> {
+fn open(check: &Check, route: Route, number: usize) -> Result<Transport, Outcome> {
     let conversation: Box<dyn Conversation> = match &check.kind {
         Kind::Tcp => Box::new(tcp::Probe),
-        Kind::Http(settings) => Box::new(http::Probe::new(settings, route.target)),
+        Kind::Http(settings) => Box::new(http::Probe::new(&settings.requests()[number], route.target)),
     };
     Stream::open(conversation, route.endpoint, &check.connect).map(Transport::Stream)
 }

@@ -2,6 +2,7 @@
 
 mod connect;
 mod http;
+mod size;
 
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -28,20 +29,15 @@ const COUNT: RangeInclusive<i64> = 1..=1000;
 const OTHER_KEYS: &[(&str, &str)] = &[
     ("delay_loop", "keepalived's delay_loop is interval = \"6s\" here"),
     ("connect_timeout", "keepalived's connect_timeout is timeout = \"3s\" here, for the whole probe"),
-    ("status_code", "keepalived's status_code is status = [200, \"300-399\"] here"),
     ("retry", "keepalived's retry = N is fall = N + 1 here: failures in a row until the server is down"),
     (
         "nb_get_retry",
         "keepalived's nb_get_retry = N is fall = N + 1 here: failures in a row until the server is down",
     ),
     ("delay_before_retry", "keepalived's delay_before_retry is retry_interval = \"1s\" here"),
-    ("virtualhost", "keepalived's virtualhost is host = \"www.example.com\" here"),
-    ("url", "keepalived's url { path … } is path = \"/\" here"),
     ("warmup", "first probes are spread by themselves; there is no warmup"),
     ("misc_path", "checks by command are not available yet"),
     ("tls", "TLS is not available yet"),
-    ("digest", "checking the body is not available yet"),
-    ("regex", "checking the body is not available yet"),
     ("connect_port", "keepalived's connect_port is port = 8080 here"),
     ("connect_ip", "keepalived's connect_ip is address = \"192.0.2.1\" here"),
     ("bindto", "keepalived's bindto is source = \"192.0.2.9\" here"),
@@ -49,9 +45,6 @@ const OTHER_KEYS: &[(&str, &str)] = &[
     ("bind_port", "the kernel chooses the port that a probe leaves from"),
     ("fwmark", "keepalived's fwmark is mark = 3 here"),
 ];
-
-/// The keys that only `type = "http"` has.
-const HTTP_KEYS: &[&str] = &["method", "path", "host", "headers", "status"];
 
 /// The words after `type =`.
 const TYPES: &[(&str, Type)] = &[("tcp", Type::Tcp), ("http", Type::Http)];
@@ -124,8 +117,8 @@ fn read_check(table: &Table, report: &mut Report) -> Option<Check> {
             None
         }
     };
-    let of_http = HTTP_KEYS.iter().map(|key| (*key, "this key belongs to type = \"http\""));
-    let others: Vec<_> = OTHER_KEYS.iter().copied().chain(of_http).collect();
+    let of_http = http::KEYS.iter().map(|key| (*key, "this key belongs to type = \"http\""));
+    let others: Vec<_> = OTHER_KEYS.iter().chain(http::OTHER_KEYS).copied().chain(of_http).collect();
     reader.finish(&others);
     let mut check = Check::with_defaults(kind?);
     check.connect = connect;

@@ -111,7 +111,7 @@ fn every_misbehaving_server_is_down_with_its_reason_and_a_merely_odd_one_is_up()
         (
             Server::answering("HTTP/1.1 302 Away\r\nLocation: /\r\n\r\n"),
             "down",
-            "status 302, expected 200-299",
+            "status 302 to '/', expected 200-299",
         ),
         (servers::endless("HTTP/1.1 200 OK\r\n\r\n", "body"), "up", "status 200"),
         (Server::answering("HTTP/1.1 100 Go on\r\n\r\nHTTP/1.0 204 Nothing\nX : y\n\n"), "up", "status 204"),

@@ -43,7 +43,9 @@ impl<'a> Reader<'a> {
 
     /// The value of a key as it stands, for forms that no other method reads.
     pub fn value(&mut self, key: &'static str) -> Option<&'a Value> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         self.table.entries.get(key).map(|entry| &entry.value)
     }
 

@@ -5,6 +5,7 @@
 
 pub mod errno;
 pub mod http;
+pub mod quote;
 pub mod status;
 pub mod tcp;
 
@@ -67,14 +68,16 @@ impl Kind {
     /// How many questions are asked at once, each on a connection of its own; at least 1.
     pub fn parts(&self) -> usize {
         match self {
-            Self::Tcp | Self::Http(_) => 1,
+            Self::Tcp => 1,
+            Self::Http(settings) => settings.requests().len(),
         }
     }
 
     /// What names question `part` in a reason, where there are several.
-    pub fn label(&self, _part: usize) -> &str {
+    pub fn label(&self, part: usize) -> &str {
         match self {
-            Self::Tcp | Self::Http(_) => "",
+            Self::Tcp => "",
+            Self::Http(settings) => settings.label(part),
         }
     }
 }

@@ -4,7 +4,7 @@ use daemon::event_loop::Clock;
 
 use super::*;
 use crate::probe::Kind;
-use crate::probe::http::Settings;
+use crate::probe::http::{Request, Settings};
 use crate::transport::connect::Connect;
 use crate::watchers::LINGER;
 
@@ -21,7 +21,8 @@ fn tcp() -> Check {
 }
 
 fn http(path: &str) -> Check {
-    Check::with_defaults(Kind::Http(Settings { path: path.into(), ..Settings::default() }))
+    let request = Request { path: path.into(), ..Request::default() };
+    Check::with_defaults(Kind::Http(Settings::new(vec![request])))
 }
 
 fn checks(list: &[(&str, Check)]) -> Checks {
