@@ -23,8 +23,40 @@ pub struct Part {
 pub struct Attempt {
     /// By number; `None`: it has passed.
     parts: Vec<Option<Part>>,
-    /// The reasons of those that passed.
-    passed: Vec<String>,
+    passed: Passed,
+}
+
+/// What the questions that passed have said.
+#[derive(Debug, Default)]
+struct Passed {
+    reasons: Vec<String>,
+    /// The least weight that one of them gave.
+    weight: Option<u16>,
+}
+
+impl Passed {
+    /// The outcome comes back if it is none of a pass.
+    fn take_in(&mut self, outcome: Outcome) -> Option<Outcome> {
+        match outcome {
+            Outcome::Pass(reason) => self.reasons.push(reason),
+            Outcome::PassWithWeight(reason, weight) => {
+                self.reasons.push(reason);
+                self.weight = Some(self.weight.map_or(weight, |least| least.min(weight)));
+            }
+            Outcome::Fail(_) | Outcome::Local(_) => return Some(outcome),
+        }
+        None
+    }
+
+    /// The outcome of the whole probe, once all have passed.
+    fn whole(&mut self) -> Outcome {
+        let Self { reasons, weight } = std::mem::take(self);
+        let reason = reasons.join("; ");
+        match weight {
+            None => Outcome::Pass(reason),
+            Some(weight) => Outcome::PassWithWeight(reason, weight),
+        }
+    }
 }
 
 impl Attempt {
@@ -39,7 +71,7 @@ impl Attempt {
             let transport = open(check, route, number).map_err(|outcome| label(check, number, outcome))?;
             parts.push(Some(Part { transport, registration: None }));
         }
-        Ok(Self { parts, passed: Vec::new() })
+        Ok(Self { parts, passed: Passed::default() })
     }
 
     pub fn len(&self) -> usize {
@@ -68,27 +100,21 @@ impl Attempt {
         outcome: Outcome,
     ) -> (Option<Part>, Option<Outcome>) {
         let part = self.parts.get_mut(number).and_then(Option::take);
-        let whole = match label(check, number, outcome) {
-            Outcome::Pass(reason) => {
-                self.passed.push(reason);
-                let all = self.parts.iter().all(Option::is_none);
-                all.then(|| Outcome::Pass(std::mem::take(&mut self.passed).join("; ")))
-            }
-            outcome @ (Outcome::Fail(_) | Outcome::Local(_)) => Some(outcome),
-        };
-        (part, whole)
+        let is_last = self.parts.iter().all(Option::is_none);
+        let ended = self.passed.take_in(label(check, number, outcome));
+        (part, ended.or_else(|| is_last.then(|| self.passed.whole())))
     }
 
     /// The probe's time is over. What has arrived by now still counts.
     pub fn on_timeout(&mut self, check: &Check, buffer: &mut [u8], timeout: Duration) -> Outcome {
         for (number, part) in self.parts.iter_mut().enumerate() {
             let Some(part) = part else { continue };
-            match label(check, number, part.transport.on_timeout(buffer, timeout)) {
-                Outcome::Pass(reason) => self.passed.push(reason),
-                outcome @ (Outcome::Fail(_) | Outcome::Local(_)) => return outcome,
+            let outcome = label(check, number, part.transport.on_timeout(buffer, timeout));
+            if let Some(ended) = self.passed.take_in(outcome) {
+                return ended;
             }
         }
-        Outcome::Pass(std::mem::take(&mut self.passed).join("; "))
+        self.passed.whole()
     }
 }
 
@@ -102,4 +128,22 @@ fn open(check: &Check, route: Route, number: usize) -> Result<Transport, Outcome
         Kind::Http(settings) => Box::new(http::Probe::new(&settings.requests()[number], route.target)),
     };
     Stream::open(conversation, route.endpoint, &check.connect).map(Transport::Stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_of_several_questions_gives_the_least_weight_that_one_of_them_gave() {
+        let mut passed = Passed::default();
+        assert_eq!(passed.take_in(Outcome::Pass("connected".into())), None);
+        assert_eq!(passed.take_in(Outcome::PassWithWeight("calm".into(), 30)), None);
+        assert_eq!(passed.take_in(Outcome::PassWithWeight("busy".into(), 7)), None);
+        assert_eq!(passed.whole(), Outcome::PassWithWeight("connected; calm; busy".into(), 7));
+        let fail = Outcome::Fail("refused".into());
+        assert_eq!(passed.take_in(fail.clone()), Some(fail));
+        assert_eq!(passed.take_in(Outcome::Pass("connected".into())), None);
+        assert_eq!(passed.whole(), Outcome::Pass("connected".into()));
+    }
 }

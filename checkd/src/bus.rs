@@ -36,8 +36,8 @@ const COMMANDS: usize = 256;
 /// `Targets` is announced as changed at most this often, for each check.
 const TARGETS_PERIOD: Duration = Duration::from_secs(1);
 
-/// (check, address, state, reason, since)
-type HealthRow = (String, String, &'static str, String, u64);
+/// (check, address, state, reason, since, weight)
+type HealthRow = (String, String, &'static str, String, u64, i32);
 
 /// What the bus thread asks of the loop.
 #[derive(Debug)]
@@ -243,7 +243,13 @@ impl Shown {
 }
 
 fn health_row(row: Row) -> HealthRow {
-    (row.check, row.address, row.state.as_str(), row.reason, row.since.0)
+    let weight = weight(row.weight);
+    (row.check, row.address, row.state.as_str(), row.reason, row.since.0, weight)
+}
+
+/// 0 to 65535; -1: the check gives none.
+fn weight(weight: Option<u16>) -> i32 {
+    weight.map_or(-1, i32::from)
 }
 
 /// Checks whose `Targets` read differently since that was last said.

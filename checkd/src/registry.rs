@@ -38,6 +38,8 @@ pub struct Row {
     pub state: State,
     pub reason: String,
     pub since: WallClock,
+    /// What the check gives the server while it is up.
+    pub weight: Option<u16>,
 }
 
 /// A [`Row`] with what only the check's own object tells.
@@ -341,6 +343,7 @@ impl Registry {
             state: State::Unknown,
             reason,
             since: WallClock::default(),
+            weight: None,
         };
         let parsed = match parse_address(address) {
             Ok(parsed) => parsed,
@@ -444,6 +447,7 @@ impl Target {
             state: self.judgement.state(),
             reason: self.judgement.reason(),
             since: self.judgement.since(),
+            weight: self.judgement.weight(),
         }
     }
 

@@ -45,7 +45,7 @@ pub struct Thresholds {
 #[must_use]
 pub enum Change {
     Nothing,
-    /// The state is the same, the reason reads differently.
+    /// The state is the same; the reason or the weight is another one.
     Reason,
     State,
 }
@@ -64,6 +64,8 @@ pub struct Judgement {
     /// Whether the next result decides at once: at the start, and after the check was changed.
     provisional: bool,
     last_duration: Option<Duration>,
+    /// As the last pass gave it.
+    weight: Option<u16>,
 }
 
 impl Judgement {
@@ -77,6 +79,7 @@ impl Judgement {
             against: 0,
             provisional: true,
             last_duration: None,
+            weight: None,
         }
     }
 
@@ -92,6 +95,11 @@ impl Judgement {
     /// How long the last probe that was judged took.
     pub fn last_duration(&self) -> Option<Duration> {
         self.last_duration
+    }
+
+    /// The weight that the check gives the server, which it does only while it is up.
+    pub fn weight(&self) -> Option<u16> {
+        self.weight.filter(|_| self.state == State::Up)
     }
 
     /// Whether results are under way that may change the state: look again soon.
@@ -115,21 +123,22 @@ impl Judgement {
         took: Duration,
         wall: WallClock,
     ) -> Change {
-        let (says, text, needed) = match outcome {
-            Outcome::Pass(text) => (State::Up, text, thresholds.rise.get()),
-            Outcome::Fail(text) => (State::Down, text, thresholds.fall.get()),
+        let (says, text, weight, needed) = match outcome {
+            Outcome::Pass(text) => (State::Up, text, None, thresholds.rise.get()),
+            Outcome::PassWithWeight(text, weight) => (State::Up, text, Some(weight), thresholds.rise.get()),
+            Outcome::Fail(text) => (State::Down, text, None, thresholds.fall.get()),
             Outcome::Local(text) => return self.set_note(format!("could not probe: {text}")),
         };
         self.last_duration = Some(took);
         if says == self.state {
-            return self.settle(text);
+            return self.settle(text, weight);
         }
         self.against = self.against.saturating_add(1);
         if !self.provisional && self.against < needed {
             let word = if says == State::Up { "pass" } else { "failure" };
             return self.set_note(format!("{text} ({word} {} of {needed})", self.against));
         }
-        let _ = self.settle(text);
+        let _ = self.settle(text, weight);
         self.state = says;
         self.since = wall;
         Change::State
@@ -158,11 +167,12 @@ impl Judgement {
     }
 
     /// The result agrees with the state.
-    fn settle(&mut self, text: String) -> Change {
+    fn settle(&mut self, text: String, weight: Option<u16>) -> Change {
         self.against = 0;
         self.provisional = false;
-        let same = self.note.take().is_none() && self.verdict == text;
+        let same = self.note.take().is_none() && self.verdict == text && self.weight == weight;
         self.verdict = text;
+        self.weight = weight;
         if same { Change::Nothing } else { Change::Reason }
     }
 
@@ -255,6 +265,24 @@ mod tests {
         assert_eq!(judgement.on_outcome(two, local, TOOK, WallClock(9)), Change::Nothing);
         assert_eq!(judgement.reason(), "could not probe: too many open files; before: status 503");
         assert_eq!(judgement.state(), State::Down);
+    }
+
+    #[test]
+    fn a_weight_is_that_of_the_last_pass_and_there_is_none_while_the_server_is_down() {
+        let mut judgement = Judgement::unknown(NOT_PROBED_YET);
+        let mut see = |outcome| {
+            let change = judgement.on_outcome(thresholds(1, 2), outcome, TOOK, WallClock(1));
+            (change, judgement.weight())
+        };
+        let pass = |weight| Outcome::PassWithWeight("load is low".into(), weight);
+        let fail = || Outcome::Fail("exit 1".into());
+        assert_eq!(see(pass(30)), (Change::State, Some(30)));
+        assert_eq!(see(pass(30)), (Change::Nothing, Some(30)));
+        assert_eq!(see(pass(7)), (Change::Reason, Some(7)), "a weight is told, though nothing else changed");
+        assert_eq!(see(fail()), (Change::Reason, Some(7)), "it is still up");
+        assert_eq!(see(fail()), (Change::State, None));
+        assert_eq!(see(pass(9)), (Change::State, Some(9)));
+        assert_eq!(see(Outcome::Pass("load is low".into())), (Change::Reason, None));
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn a_server_is_up_then_down_then_up_again_and_every_change_is_told_with_its_reas
 
     let (generation, answers) = watcher.watch(&[("web", &address), ("nope", "192.0.2.1:80")]);
     let unknown = |check: &str, address: &str, reason: &str| -> Row {
-        (check.into(), address.into(), "unknown".into(), reason.into(), 0)
+        (check.into(), address.into(), "unknown".into(), reason.into(), 0, -1)
     };
     let nope = unknown("nope", "192.0.2.1:80", "no check 'nope' is configured");
     assert_eq!((generation, answers), (0, vec![unknown("web", &address, "not probed yet"), nope]));
@@ -57,7 +57,7 @@ fn one_failure_alone_does_not_take_a_server_down() {
     let mut warnings = 0;
     while warnings < 3 {
         let (_, rows) = watcher.next();
-        for (_, _, state, reason, _) in rows {
+        for (_, _, state, reason, _, _) in rows {
             assert_eq!(state, "up", "{reason}");
             if reason == "status 500, expected 200-299 (failure 1 of 2); before: status 200" {
                 warnings += 1;
@@ -72,7 +72,7 @@ fn first_states(watcher: &Watcher, targets: &[(&str, &str)]) -> BTreeMap<String,
     watcher.watch(targets);
     while states.len() < targets.len() {
         let (_, rows) = watcher.next();
-        for (_, address, state, reason, _) in rows {
+        for (_, address, state, reason, _, _) in rows {
             if state != "unknown" {
                 states.entry(address).or_insert((state, reason));
             }
@@ -169,7 +169,7 @@ fn a_probe_that_finds_no_file_descriptor_is_not_the_servers_failure() {
     watcher.watch(&targets);
     let (_, rows) = watcher.next();
     assert!(!rows.is_empty());
-    for (_, _, state, reason, _) in &rows {
+    for (_, _, state, reason, _, _) in &rows {
         assert_eq!(state, "unknown", "{reason}");
         assert!(reason.starts_with("could not probe: too many open files"), "{reason}");
     }

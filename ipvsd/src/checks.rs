@@ -29,8 +29,8 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Before a full command queue is tried again.
 const QUEUE_RETRY: Duration = Duration::from_millis(20);
 
-/// check, address, state, reason, since
-type Row = (String, String, String, String, u64);
+/// check, address, state, reason, since, weight
+type Row = (String, String, String, String, u64, i32);
 
 /// What was heard.
 #[derive(Debug)]
@@ -199,9 +199,11 @@ fn is_absent(error: &zbus::Error) -> bool {
 
 /// Rows that name no address cannot be about a target of ours.
 fn answers(rows: Vec<Row>) -> Vec<Answer> {
-    let answer = |(check, address, state, reason, since): Row| {
+    let answer = |(check, address, state, reason, since, weight): Row| {
         let target = Target { check, address: address.parse().ok()? };
-        Some(Answer { target, verdict: Verdict::from_word(&state), reason, since })
+        // -1: none.
+        let weight = u16::try_from(weight).ok();
+        Some(Answer { target, verdict: Verdict::from_word(&state), reason, since, weight })
     };
     rows.into_iter().filter_map(answer).collect()
 }

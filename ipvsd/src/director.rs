@@ -258,7 +258,7 @@ impl Director {
     ) -> Health {
         let Some(known) = self.known(address, server) else { return Health::Unchecked };
         match known.verdict {
-            Verdict::Up => Health::Up,
+            Verdict::Up => Health::Up(known.weight),
             Verdict::Down => Health::Down,
             Verdict::Unknown => {
                 let admission = self.admissions.get(&(service.key(), *address));
@@ -276,7 +276,7 @@ impl Director {
     fn is_withheld(&self, service: &VirtualService, address: &SocketAddr, server: &RealServer) -> bool {
         match self.health_of(service, address, server) {
             Health::Unknown(Admission::Withheld | Admission::Idle) => true,
-            Health::Unknown(Admission::Admitted) | Health::Unchecked | Health::Up | Health::Down => false,
+            Health::Unknown(Admission::Admitted) | Health::Unchecked | Health::Up(_) | Health::Down => false,
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Answer {
     pub reason: String,
     /// Microseconds of CLOCK_REALTIME of the last change; 0: never.
     pub since: u64,
+    /// What the check gives the server while it is up; `None`: nothing.
+    pub weight: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub struct Known {
     pub verdict: Verdict,
     pub reason: String,
     pub since: u64,
+    /// What the check gives the server, instead of the configured weight.
+    pub weight: Option<u16>,
     /// The answer is from before checkd was lost, or checkd itself does not know any more.
     pub stale: bool,
 }
@@ -127,7 +131,7 @@ impl HealthBook {
         news
     }
 
-    /// Take one answer. If it changes the verdict, return the former one. An answer about what is not watched
+    /// Take one answer. If it changes the verdict or the weight, return the former verdict. An answer about what is not watched
     /// changes nothing, and "unknown" after a verdict only makes that verdict stale.
     pub fn take(&mut self, answer: &Answer) -> Option<Verdict> {
         let known = self.known.get_mut(&answer.target)?;
@@ -136,13 +140,15 @@ impl HealthBook {
             return None;
         }
         let former = known.verdict;
+        let news = former != answer.verdict || known.weight != answer.weight;
         *known = Known {
             verdict: answer.verdict,
             reason: answer.reason.clone(),
             since: answer.since,
+            weight: answer.weight,
             stale: false,
         };
-        (former != answer.verdict).then_some(former)
+        news.then_some(former)
     }
 
     pub fn get(&self, target: &Target) -> Option<&Known> {
@@ -159,7 +165,7 @@ mod tests {
     }
 
     fn answer(number: u8, verdict: Verdict) -> Answer {
-        Answer { target: target(number), verdict, reason: "why".into(), since: 7 }
+        Answer { target: target(number), verdict, reason: "why".into(), since: 7, weight: None }
     }
 
     #[test]
@@ -176,6 +182,19 @@ mod tests {
         assert!(book.get(&target(1)).unwrap().stale);
         assert_eq!(book.take(&answer(1, Verdict::Down)), Some(Verdict::Up));
         assert!(!book.get(&target(1)).unwrap().stale);
+    }
+
+    #[test]
+    fn another_weight_is_news_though_the_verdict_is_the_same() {
+        let mut book = HealthBook::default();
+        book.set_targets(BTreeSet::from([target(1)]));
+        let weighted = |weight| Answer { weight, ..answer(1, Verdict::Up) };
+        assert_eq!(book.take(&weighted(Some(5))), Some(Verdict::Unknown));
+        assert_eq!(book.take(&weighted(Some(5))), None);
+        assert_eq!(book.take(&weighted(None)), Some(Verdict::Up));
+        assert_eq!(book.take(&weighted(Some(9))), Some(Verdict::Up));
+        assert_eq!(book.take(&answer(1, Verdict::Unknown)), None);
+        assert_eq!(book.get(&target(1)).unwrap().weight, Some(9), "kept with the verdict");
     }
 
     #[test]

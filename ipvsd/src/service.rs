@@ -87,7 +87,8 @@ pub enum Health {
     Unchecked,
     /// The check has not answered yet.
     Unknown(Admission),
-    Up,
+    /// With the weight that the check gives it, if it does.
+    Up(Option<u16>),
     Down,
 }
 
@@ -133,7 +134,8 @@ impl RealServer {
     pub fn effective_weight(&self, health: Health) -> Option<u32> {
         let out_of_use = self.inhibit_on_failure.then_some(0);
         match health {
-            Health::Unchecked | Health::Up | Health::Unknown(Admission::Admitted) => Some(self.weight.into()),
+            Health::Up(weight) => Some(weight.unwrap_or(self.weight).into()),
+            Health::Unchecked | Health::Unknown(Admission::Admitted) => Some(self.weight.into()),
             Health::Unknown(Admission::Idle) => Some(0),
             Health::Unknown(Admission::Withheld) | Health::Down => out_of_use,
         }
@@ -152,7 +154,17 @@ mod tests {
     fn a_failed_server_leaves_the_table_or_stays_with_weight_0_if_inhibited() {
         assert_eq!(server(false).effective_weight(Health::Down), None);
         assert_eq!(server(true).effective_weight(Health::Down), Some(0));
-        assert_eq!(server(true).effective_weight(Health::Up), Some(3));
+        assert_eq!(server(true).effective_weight(Health::Up(None)), Some(3));
+    }
+
+    #[test]
+    fn a_weight_of_the_check_is_used_instead_of_the_configured_one() {
+        assert_eq!(server(false).effective_weight(Health::Up(Some(40))), Some(40));
+        assert_eq!(
+            server(false).effective_weight(Health::Up(Some(0))),
+            Some(0),
+            "it gets no new connections"
+        );
     }
 
     #[test]
@@ -174,7 +186,7 @@ mod tests {
             persistence: Some(300),
             servers: BTreeMap::new(),
         };
-        let entry = service.desired(|_, _| Health::Up);
+        let entry = service.desired(|_, _| Health::Up(None));
         assert_eq!((entry.service.flags, entry.service.timeout, entry.service.netmask), (1, 300, 128));
         assert_eq!(entry.service.to_string(), "wlc persistent 300");
     }

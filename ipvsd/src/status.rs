@@ -233,7 +233,7 @@ fn reason(
         Health::Unknown(Admission::Admitted) => format!("{why}; in use until there is an answer"),
         Health::Unknown(Admission::Idle) => format!("{why}; left at weight 0 as it was found"),
         Health::Unknown(Admission::Withheld) => format!("{why}; not in use until there is an answer"),
-        Health::Unchecked | Health::Up | Health::Down => why,
+        Health::Unchecked | Health::Up(_) | Health::Down => why,
     }
 }
 

@@ -8,7 +8,7 @@ use daemon::bus::{Model, Turnstile, ask_within};
 use daemon::queue::Sender;
 use zbus::{Variant, fdo, interface};
 
-use super::{Command, Snapshot, TargetDetail};
+use super::{Command, Snapshot, TargetDetail, weight};
 
 /// What a probe may take beyond its own time limit, until its outcome is with the caller.
 const REPLY_GRACE: Duration = Duration::from_secs(5);
@@ -79,8 +79,9 @@ impl Check {
     }
 
     /// One entry for each target: Address, State, Reason, Since (microseconds of CLOCK_REALTIME, 0: never),
-    /// LastDuration (microseconds; not there before the first result) and Next (when the next probe starts,
-    /// microseconds of CLOCK_REALTIME; 0 while one runs).
+    /// Weight (that the check gives the server while it is up, 0 to 65535; -1: none), LastDuration (microseconds; not
+    /// there before the first result) and Next (when the next probe starts, microseconds of CLOCK_REALTIME; 0 while
+    /// one runs).
     #[zbus(property(emits_changed_signal = "invalidates"))]
     async fn targets(&self) -> fdo::Result<Vec<Target>> {
         let targets = |reply| Command::Targets { check: self.name.clone(), reply };
@@ -102,6 +103,7 @@ fn target(target: TargetDetail) -> Target {
         ("State", detail.row.state.as_str().into()),
         ("Reason", detail.row.reason.into()),
         ("Since", detail.row.since.0.into()),
+        ("Weight", weight(detail.row.weight).into()),
         ("Next", next.into()),
     ]);
     if let Some(duration) = detail.last_duration {

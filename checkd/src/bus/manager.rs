@@ -22,9 +22,10 @@ pub(super) struct Manager {
 #[interface(name = "org.trivet.Check1.Manager")]
 impl Manager {
     /// Watch exactly these targets, (check, address) each, and none that the caller named before. The answer has a
-    /// row for each: (check, address, state, reason, since), state one of "unknown", "up", "down", since in
-    /// microseconds of CLOCK_REALTIME, 0 for never. HealthChanged signals up to `generation` tell nothing new.
-    /// The watch ends when the caller leaves the bus.
+    /// row for each: (check, address, state, reason, since, weight), state one of "unknown", "up", "down", since in
+    /// microseconds of CLOCK_REALTIME, 0 for never, weight from 0 to 65535 if the check gives the server one while it
+    /// is up, else -1. HealthChanged signals up to `generation` tell nothing new. The watch ends when the caller
+    /// leaves the bus.
     #[zbus(out_args("generation", "answers"))]
     async fn watch(
         &self,
@@ -45,7 +46,7 @@ impl Manager {
         Ok((generation, rows.into_iter().map(health_row).collect()))
     }
 
-    /// What changed since the last one, (check, address, state, reason, since) each, for all watchers together.
+    /// What changed since the last one, (check, address, state, reason, since, weight) each, for all watchers together.
     /// `generation` grows from one to the next; addresses are in their shortest spelling.
     #[zbus(signal)]
     pub(super) async fn health_changed(

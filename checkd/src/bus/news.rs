@@ -39,7 +39,7 @@ mod tests {
 
     fn row(address: &str, state: State) -> Row {
         let (check, address, since) = ("tcp".into(), address.into(), WallClock(1));
-        Row { check, address, state, reason: String::new(), since }
+        Row { check, address, state, reason: String::new(), since, weight: None }
     }
 
     #[test]

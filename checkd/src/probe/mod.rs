@@ -17,6 +17,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Pass(String),
+    /// As `Pass`, and the server is to have this weight with whoever balances load over it.
+    PassWithWeight(String, u16),
     Fail(String),
     /// The probe could not run for reasons of this machine: says nothing about the server.
     Local(String),
@@ -29,6 +31,7 @@ impl Outcome {
         let with_label = |reason| format!("{label}: {reason}");
         match self {
             Self::Pass(reason) => Self::Pass(with_label(reason)),
+            Self::PassWithWeight(reason, weight) => Self::PassWithWeight(with_label(reason), weight),
             Self::Fail(reason) => Self::Fail(with_label(reason)),
             Self::Local(reason) => Self::Local(with_label(reason)),
         }

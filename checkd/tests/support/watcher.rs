@@ -8,7 +8,8 @@ use zbus::{Connection, proxy};
 
 use super::{PATIENCE, World, until};
 
-pub type Row = (String, String, String, String, u64);
+/// (check, address, state, reason, since, weight)
+pub type Row = (String, String, String, String, u64, i32);
 pub type Batch = (u64, Vec<Row>);
 
 #[proxy(

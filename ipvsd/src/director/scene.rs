@@ -116,6 +116,7 @@ impl Scene {
             verdict: *verdict,
             reason: "connection refused".into(),
             since: 1,
+            weight: None,
         };
         self.event(Event::Answered(rows.iter().map(row).collect()));
     }

@@ -35,6 +35,29 @@ fn a_server_that_goes_down_leaves_the_table_at_once_and_comes_back_by_itself() {
 }
 
 #[test]
+fn a_weight_that_the_check_gives_replaces_the_configured_one_for_as_long_as_it_gives_it() {
+    let mut scene = Scene::new(web()).started();
+    scene.answer(&[(101, Up), (102, Up)]);
+    scene.turn();
+    let answer = |verdict, weight| Answer {
+        target: Target { check: "http".into(), address: server_address(101) },
+        verdict,
+        reason: "load 0.3".into(),
+        since: 1,
+        weight,
+    };
+    scene.event(Event::Answered(vec![answer(Up, Some(30))]));
+    scene.turn();
+    assert_eq!(scene.weights(50), [(101, 30), (102, 1)]);
+    scene.event(Event::Answered(vec![answer(Up, Some(0))]));
+    scene.turn();
+    assert_eq!(scene.weights(50), [(101, 0), (102, 1)], "weight 0 drains it");
+    scene.event(Event::Answered(vec![answer(Up, None)]));
+    scene.turn();
+    assert_eq!(scene.weights(50), [(101, 1), (102, 1)]);
+}
+
+#[test]
 fn an_inhibited_server_stays_with_weight_0() {
     let mut service = service(50, &[101, 102]);
     service.servers.values_mut().for_each(|server| server.inhibit_on_failure = true);

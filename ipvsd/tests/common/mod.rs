@@ -157,7 +157,8 @@ fn address_in(folder: &Path) -> String {
     format!("unix:path={}", folder.join("socket").display())
 }
 
-type Row = (String, String, String, String, u64);
+/// check, address, state, reason, since, weight
+type Row = (String, String, String, String, u64, i32);
 
 /// What the fake checkd knows, and what it was asked.
 #[derive(Default)]
@@ -171,7 +172,7 @@ impl Knowledge {
     fn row(&self, check: &str, address: &str) -> Row {
         let state = self.states.get(&(check.to_owned(), address.to_owned()));
         let state = state.cloned().unwrap_or_else(|| "unknown".into());
-        (check.to_owned(), address.to_owned(), state.clone(), format!("said {state}"), 1)
+        (check.to_owned(), address.to_owned(), state.clone(), format!("said {state}"), 1, -1)
     }
 }
 
@@ -229,7 +230,8 @@ impl FakeCheckd {
     /// Announce a change that is older than the last answer to `Watch`.
     pub(crate) fn say_late(&self, check: &str, address: &str, state: &str) {
         let generation = self.knowledge.lock().unwrap().generation;
-        let row = (check.to_owned(), address.to_owned(), state.to_owned(), format!("said {state} late"), 1);
+        let row =
+            (check.to_owned(), address.to_owned(), state.to_owned(), format!("said {state} late"), 1, -1);
         self.announce(generation, row);
     }
 

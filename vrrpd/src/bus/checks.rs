@@ -24,8 +24,8 @@ const NAME: &str = "org.trivet.Check1";
 const PATH: &str = "/org/trivet/Check1";
 const INTERFACE: &str = "org.trivet.Check1.Manager";
 
-/// check, address, state, reason, since
-type Row = (String, String, String, String, u64);
+/// check, address, state, reason, since, weight
+type Row = (String, String, String, String, u64, i32);
 type Target = (Arc<str>, SocketAddr);
 
 /// Until the connection ends.
@@ -188,7 +188,7 @@ impl Checks {
 
     /// Rows of others' targets are among them.
     fn deliver(&self, rows: Vec<Row>) {
-        for (check, address, state, reason, since) in rows {
+        for (check, address, state, reason, since, _weight) in rows {
             let Ok(address) = address.parse() else { continue };
             let target = (Arc::from(check), address);
             if self.targets.contains(&target) {

@@ -169,7 +169,9 @@ fn a_timeout_tells_how_far_the_probe_came() {
     let mut probe = Probe::new(&Arc::new(Request::default()), target());
     let reason = |probe: &Probe| match unanswered(Duration::from_secs(3), Some(&probe.progress())) {
         Outcome::Fail(reason) => reason,
-        Outcome::Pass(_) | Outcome::Local(_) => panic!("a timeout is the server's"),
+        Outcome::Pass(_) | Outcome::PassWithWeight(..) | Outcome::Local(_) => {
+            panic!("a timeout is the server's")
+        }
     };
     let length = probe.unsent().len();
     probe.on_sent(20);
