@@ -1,4 +1,7 @@
-//! What tests of several crates need: a file system root of their own. Not part of any daemon.
+//! What tests of several crates need: a file system root of their own, and a way to try decoders. Not part of any
+//! daemon.
+
+pub mod fuzz;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -85,6 +85,38 @@ fn each_daemon_is_its_own_user_with_its_capabilities_and_no_more() {
 }
 
 #[test]
+fn checkd_may_do_nothing_but_connect_and_write_where_its_results_are_kept() {
+    let site = Site::new();
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(site.status("checkd", set), format!("{:016x}", 0), "{set}");
+    }
+    assert_eq!(
+        (site.status("checkd", "NoNewPrivs"), site.status("checkd", "Seccomp")),
+        ("1".into(), "2".into())
+    );
+    // As its user and where it is: in its own mounts, without a capability.
+    let machine = &site.trivet.machine;
+    let pid = site.trivet.unit("checkd", "MainPID");
+    let there = format!(
+        "nsenter -t {pid} -m setpriv --reuid=trivet-checkd --regid=trivet-checkd --clear-groups --no-new-privs \
+         --inh-caps=-all --ambient-caps=-all --bounding-set=-all"
+    );
+    assert_eq!(machine.sh(&format!("{there} id -un")).trim(), "trivet-checkd");
+    // What it may write to, if anything of it is a place to keep something. (Below /proc are its own processes.)
+    let search = "find / -path /proc -prune -o '(' -type d -o -type f ')' -writable -print 2>/dev/null";
+    let found = machine.try_sh(&format!("{there} {search}")).1;
+    let elsewhere: Vec<_> = found.lines().filter(|path| !path.starts_with("/run/trivet-checkd")).collect();
+    assert!(found.lines().any(|path| path == "/run/trivet-checkd"), "its own directory:\n{found}");
+    assert!(elsewhere.is_empty(), "checkd can write to {elsewhere:?}");
+    for path in ["/tmp", "/var/tmp", "/dev/shm", "/etc/trivet", "/run", "/run/trivet-vrrpd"] {
+        let (success, said) = machine.try_sh(&format!("{there} touch {path}/by-checkd"));
+        assert!(!success, "checkd can write to {path}: {said}");
+    }
+    machine.sh(&format!("{there} touch /run/trivet-checkd/by-checkd"));
+    machine.sh("rm /run/trivet-checkd/by-checkd");
+}
+
+#[test]
 fn systemctl_reload_with_a_mistake_fails_visibly_and_leaves_everything_running() {
     let site = Site::new();
     let before = DAEMONS.map(|daemon| site.trivet.unit(daemon, "MainPID"));
@@ -156,6 +188,6 @@ fn purge_removes_units_files_and_addresses() {
     for daemon in DAEMONS {
         assert_eq!(site.trivet.unit(daemon, "LoadState"), "not-found");
     }
-    let left = site.trivet.machine.sh("ls -d /usr/sbin/vrrpd /lib/systemd/system/vrrpd* /run/trivet /run/trivet-vrrpd /usr/share/dbus-1/system.d/org.trivet* 2>/dev/null || true");
+    let left = site.trivet.machine.sh("ls -d /usr/sbin/vrrpd /lib/systemd/system/vrrpd* /run/trivet /run/trivet-vrrpd /run/trivet-checkd /usr/share/dbus-1/system.d/org.trivet* 2>/dev/null || true");
     assert_eq!(left, "", "left behind");
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part of this")]
 #![allow(clippy::unwrap_used, reason = "clippy does not know that these are tests, too")]
 
+pub mod script;
 pub mod servers;
 pub mod watcher;
 
@@ -64,6 +65,13 @@ impl World {
                 return;
             }
         }
+    }
+
+    /// Take in what systemd was told, so that nobody waits to tell it more.
+    pub fn let_systemd_hear(&self) {
+        self.systemd.set_nonblocking(true).unwrap();
+        while self.systemd.recv(&mut [0; 4096]).is_ok() {}
+        self.systemd.set_nonblocking(false).unwrap();
     }
 
     pub fn check(&self, name: &str, text: &str) {
@@ -147,6 +155,18 @@ impl Checkd {
 
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// How many files it has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// The most memory that it ever had, KiB.
+    pub fn memory_at_most(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub fn log(&self) -> String {

@@ -1,0 +1,88 @@
+//! Every parser against inputs made from good ones, on the stable toolchain (`daemon::testing::fuzz`).
+
+#![allow(clippy::unwrap_used, reason = "tests: what cannot be had is a failure")]
+
+mod targets;
+
+use daemon::testing::fuzz::fuzz;
+
+/// Inputs for each parser where nothing else is asked for.
+const INPUTS: u64 = 6_000;
+/// Reading files takes longer than reading bytes.
+const FILES: u64 = 2_000;
+
+/// What peers say, with the targets' flags before it.
+fn seeds(said: &[&[u8]]) -> Vec<Vec<u8>> {
+    said.iter().flat_map(|said| [0_u8, 7].map(|flags| [&[flags], *said].concat())).collect()
+}
+
+#[test]
+fn no_http_response_is_misread() {
+    let responses: [&[u8]; 7] = [
+        b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\nWiki\r\n0\r\nX: y\r\n\r\n",
+        b"HTTP/1.0 404 Not Found\r\nConnection: close\r\n\r\n<html></html>\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\n\n",
+        b"HTTP/1.1 302 Found\r\nLocation: /\r\nX-Folded: a\r\n b\r\n\r\n",
+        b"HTTP/1.1 503 \r\nRetry-After : 5\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2p1\r\n",
+    ];
+    let words = [
+        "HTTP/1.1 ",
+        "\r\n\r\n",
+        "\n",
+        "100",
+        "101",
+        "Content-Length: ",
+        "18446744073709551616",
+        "Transfer-Encoding: chunked\r\n",
+        "ffffffffffffffff\r\n",
+        "0\r\n\r\n",
+        "\u{1b}[31m",
+        ": ",
+    ];
+    fuzz("HTTP responses", &seeds(&responses), &words, INPUTS, targets::http);
+}
+
+#[test]
+fn no_status_is_misread() {
+    let ranges = ["200", "300-399", "100-599", "2xx"].map(|text| text.as_bytes().to_vec());
+    fuzz("status codes", &ranges, &["-", "+", " ", "65536", "0"], INPUTS, targets::status);
+}
+
+#[test]
+fn no_drop_in_is_misread() {
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/trivet/check.d");
+    let paths = std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path());
+    let seeds: Vec<Vec<u8>> = paths.map(|path| std::fs::read(path).unwrap()).collect();
+    let words = [
+        "type = \"tcp\"\n",
+        "type = \"http\"\n",
+        "interval = ",
+        "timeout = ",
+        "status = [",
+        "]",
+        "[headers]\n",
+        "[[x]]\n",
+        "{ ",
+        " }",
+        "= ",
+        "\"",
+        "\"\"\"",
+        "0",
+        "-1",
+        "1e400",
+        "nan",
+        "true",
+        "\"10ms\"",
+        "\"1y\"",
+        "\"::1\"",
+        "\"/\"",
+        "\\r\\n",
+        "\u{feff}",
+        "\\u0000",
+        "😀",
+        "\r\n",
+    ];
+    fuzz("drop-ins", &seeds, &words, FILES, targets::drop_in);
+}

@@ -1,0 +1,22 @@
+//! Each kind with what a good server says, and how a reason calls the place where it goes wrong.
+
+use crate::support::script::Turn::{self, Hear, Say};
+
+#[derive(Debug)]
+pub struct Kind {
+    pub name: &'static str,
+    /// The drop-in, without its times.
+    pub check: &'static str,
+    pub script: &'static [Turn],
+    /// For each saying: words of the reason, when it was that which did not come.
+    pub phases: &'static [&'static str],
+}
+
+const END_OF_REQUEST: Turn = Hear(b"\r\n\r\n");
+
+pub const KINDS: [Kind; 1] = [Kind {
+    name: "http",
+    check: "type = \"http\"\n",
+    script: &[END_OF_REQUEST, Say(b"HTTP/1.1 200 OK\r\n"), Say(b"Content-Length: 5\r\n\r\n")],
+    phases: &["request sent, ", "'HTTP/1.1 200 OK' and "],
+}];
