@@ -58,6 +58,12 @@ fn no_drop_in_is_misread() {
     let words = [
         "type = \"tcp\"\n",
         "type = \"http\"\n",
+        "[[request]]\n",
+        "paths = [\"/\"]\n",
+        "contains = ",
+        "matches = \"(a|b)*\"\n",
+        "digest = \"md5:900150983cd24fb0d6963f7d28e17f72\"\n",
+        "body_limit = \"64K\"\n",
         "interval = ",
         "timeout = ",
         "status = [",

@@ -2,9 +2,11 @@
 //! (checkd/fuzz) for long, and by the test beside this file for a moment in every run of the tests.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use checkd::config;
-use checkd::probe::{Conversation, Kind, Outcome, http, status};
+use checkd::probe::http::{self, Digest, Expectations, Method, Pattern, Request, Text};
+use checkd::probe::{Conversation, Kind, Outcome, status};
 use daemon::diagnostic::Report;
 use daemon::testing::TempRoot;
 
@@ -15,12 +17,32 @@ fn target() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], 80))
 }
 
-/// An HTTP response.
+/// An HTTP response, for requests that look at as much of it as there is to look at.
 pub(crate) fn http(bytes: &[u8]) {
-    let head = http::Settings { method: http::Method::Head, ..http::Settings::default() };
-    for settings in [http::Settings::default(), head] {
-        converse(bytes, || http::Probe::new(&settings, target()));
-    }
+    thread_local!(static WANTED: Vec<Arc<Request>> = requests().into_iter().map(Arc::new).collect());
+    WANTED.with(|wanted| {
+        for request in wanted {
+            converse(bytes, || http::Probe::new(request, target()));
+        }
+    });
+}
+
+fn requests() -> [Request; 4] {
+    let plain = Request::default();
+    let body = |body| Request { body, ..Request::default() };
+    let whole = Expectations {
+        not_contains: vec![Text::new("no")],
+        matches: vec![Pattern::new("(?i)^o+k").expect("a pattern")],
+        limit: 64,
+        ..Expectations::default()
+    };
+    let digest = Digest::parse("md5:900150983cd24fb0d6963f7d28e17f72").ok();
+    let texts = Expectations {
+        contains: vec![Text::new("ok"), Text::new("Wiki")],
+        digest,
+        ..Expectations::default()
+    };
+    [Request { method: Method::Head, ..plain.clone() }, plain, body(whole), body(texts)]
 }
 
 /// What a peer says, in one portion, byte by byte, and in portions that its first byte chooses: the outcome is the
@@ -96,11 +118,14 @@ pub(crate) fn drop_in(bytes: &[u8]) {
         assert!(check.kind.parts() > 0, "a probe asks something");
         match &check.kind {
             Kind::Tcp => {}
-            Kind::Http(settings) => {
-                let probe = http::Probe::new(settings, target());
-                let lines = probe.unsent().iter().filter(|byte| **byte == b'\n').count();
-                assert!(lines < 8 + settings.headers.len(), "one line each");
-            }
+            Kind::Http(settings) => settings.requests().iter().for_each(request),
         }
     });
+}
+
+/// Nothing of the configuration breaks out of its line.
+fn request(request: &Arc<Request>) {
+    let probe = http::Probe::new(request, target());
+    let lines = probe.unsent().iter().filter(|byte| **byte == b'\n').count();
+    assert!(lines < 8 + request.headers.len(), "one line each");
 }

@@ -14,9 +14,27 @@ pub struct Kind {
 
 const END_OF_REQUEST: Turn = Hear(b"\r\n\r\n");
 
-pub const KINDS: [Kind; 1] = [Kind {
-    name: "http",
-    check: "type = \"http\"\n",
-    script: &[END_OF_REQUEST, Say(b"HTTP/1.1 200 OK\r\n"), Say(b"Content-Length: 5\r\n\r\n")],
-    phases: &["request sent, ", "'HTTP/1.1 200 OK' and "],
-}];
+pub const KINDS: [Kind; 2] = [
+    Kind {
+        name: "http",
+        check: "type = \"http\"\ncontains = \"hello\"\n",
+        script: &[
+            END_OF_REQUEST,
+            Say(b"HTTP/1.1 200 OK\r\n"),
+            Say(b"Content-Length: 50000\r\n\r\n"),
+            Say(b"hello"),
+        ],
+        phases: &["request sent, ", "'HTTP/1.1 200 OK' and ", "bytes of the body"],
+    },
+    Kind {
+        name: "chunked",
+        check: "type = \"http\"\nmatches = \"^hello$\"\n",
+        script: &[
+            END_OF_REQUEST,
+            Say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            Say(b"5\r\nhello\r\n"),
+            Say(b"0\r\n\r\n"),
+        ],
+        phases: &["request sent, ", "bytes of the chunked body", "5 bytes of the chunked body"],
+    },
+];
