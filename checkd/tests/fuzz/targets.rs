@@ -81,7 +81,7 @@ fn send(conversation: &mut impl Conversation) {
 
 fn judge(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Pass(reason) => readable(reason),
+        Outcome::Pass(reason) | Outcome::PassWithWeight(reason, _) => readable(reason),
         Outcome::Fail(reason) => {
             readable(reason);
             return false;
