@@ -29,7 +29,7 @@ impl Release {
 
     /// That of the tests' image, if it has been made: TRIVET_ROOTFS, or the newest in the cache.
     pub fn of_image() -> Option<Self> {
-        let root = std::env::var_os("TRIVET_ROOTFS").map(PathBuf::from).or_else(newest_image)?;
+        let root = std::env::var_os("TRIVET_ROOTFS").map(PathBuf::from).or_else(|| newest("image-", "usr/sbin/keepalived"))?;
         let words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", IN_ROOT];
         Self::of(words.into_iter().map(PathBuf::from).chain([root]).collect())
     }
@@ -73,20 +73,18 @@ pub fn start(host: &Host, configuration: &str) -> Process {
     )
 }
 
-/// tests/image keeps it there (tests/sh/common.sh, cache_dir).
-fn newest_image() -> Option<PathBuf> {
+/// The newest tree that tests/image keeps (tests/sh/common.sh, cache_dir) under a name that begins so, with this in it.
+pub(crate) fn newest(prefix: &str, with: &str) -> Option<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let cache = variable("TRIVET_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|path| path.join("trivet")))
         .or_else(|| variable("HOME").map(|path| path.join(".cache/trivet")))?;
-    let images = std::fs::read_dir(cache).ok()?.flatten().map(|entry| entry.path());
-    let made = images.filter(|path| is_image(path)).max_by_key(|path| modified(path));
-    made.map(|path| path.join("rootfs"))
-}
-
-fn is_image(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    name.starts_with("image-") && path.join("rootfs/usr/sbin/keepalived").exists()
+    let is_wanted = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.starts_with(prefix) && path.join("rootfs").join(with).exists()
+    };
+    let all = std::fs::read_dir(cache).ok()?.flatten().map(|entry| entry.path());
+    all.filter(is_wanted).max_by_key(|path| modified(path)).map(|path| path.join("rootfs"))
 }
 
 fn modified(path: &Path) -> Option<std::time::SystemTime> {

@@ -21,6 +21,7 @@ pub mod namespace;
 pub mod nat_pair;
 pub mod pair_beside_keepalived;
 pub mod residence;
+pub mod servers;
 pub mod stalls;
 pub mod tap;
 pub mod trivet;
