@@ -29,7 +29,9 @@ impl Release {
 
     /// That of the tests' image, if it has been made: TRIVET_ROOTFS, or the newest in the cache.
     pub fn of_image() -> Option<Self> {
-        let root = std::env::var_os("TRIVET_ROOTFS").map(PathBuf::from).or_else(|| newest("image-", "usr/sbin/keepalived"))?;
+        let root = std::env::var_os("TRIVET_ROOTFS")
+            .map(PathBuf::from)
+            .or_else(|| newest("image-", "usr/sbin/keepalived"))?;
         let words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", IN_ROOT];
         Self::of(words.into_iter().map(PathBuf::from).chain([root]).collect())
     }

@@ -43,7 +43,8 @@ impl Servers {
         std::fs::create_dir_all(&copy).expect("making a directory in the lab");
         let mut command = Command::new("unshare");
         command
-            .args(["--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "sh", "-c", IN_TREE])
+            .args(["--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"])
+            .args(["sh", "-c", IN_TREE])
             .args([&self.root, &copy])
             .arg(host.directory())
             .arg(script);
