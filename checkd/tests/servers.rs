@@ -66,21 +66,6 @@ fn one_failure_alone_does_not_take_a_server_down() {
     }
 }
 
-/// The state and reason that each of these servers gets first.
-fn first_states(watcher: &Watcher, targets: &[(&str, &str)]) -> BTreeMap<String, (String, String)> {
-    let mut states = BTreeMap::new();
-    watcher.watch(targets);
-    while states.len() < targets.len() {
-        let (_, rows) = watcher.next();
-        for (_, address, state, reason, _, _) in rows {
-            if state != "unknown" {
-                states.entry(address).or_insert((state, reason));
-            }
-        }
-    }
-    states
-}
-
 #[test]
 fn every_misbehaving_server_is_down_with_its_reason_and_a_merely_odd_one_is_up() {
     let world = World::new();
@@ -121,7 +106,7 @@ fn every_misbehaving_server_is_down_with_its_reason_and_a_merely_odd_one_is_up()
     expected.insert(&full.address, ("down", "no answer within 2s: not connected"));
     expected.insert(&refused, ("down", "connection refused"));
     let targets: Vec<(&str, &str)> = expected.keys().map(|address| ("web", *address)).collect();
-    let states = first_states(&watcher, &targets);
+    let states = watcher.first_states(&targets);
     for (address, (state, reason)) in expected {
         let (told_state, told_reason) = &states[address];
         assert_eq!(told_state, state, "{told_reason}, where {reason} was expected");

@@ -68,7 +68,7 @@ pub fn answer_once(mut stream: TcpStream, answer: &str) {
     let _ = stream.write_all(answer.as_bytes());
 }
 
-fn read_request(stream: &mut TcpStream) {
+pub fn read_request(stream: &mut TcpStream) {
     let mut request = Vec::new();
     let mut buffer = [0; 1024];
     while !request.windows(4).any(|window| window == b"\r\n\r\n") {

@@ -1,5 +1,6 @@
 //! A client of `org.trivet.Check1`, as ipvsd is one: calls Watch, hears HealthChanged.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
@@ -84,6 +85,21 @@ impl Watcher {
                 return row.clone();
             }
         }
+    }
+
+    /// Watch these: the state and reason that each gets first, by its address.
+    pub fn first_states(&self, targets: &[(&str, &str)]) -> BTreeMap<String, (String, String)> {
+        let mut states = BTreeMap::new();
+        self.watch(targets);
+        while states.len() < targets.len() {
+            let (_, rows) = self.next();
+            for (_, address, state, reason, _, _) in rows {
+                if state != "unknown" {
+                    states.entry(address).or_insert((state, reason));
+                }
+            }
+        }
+        states
     }
 
     pub fn probe(&self, check: &str, address: &str) -> zbus::Result<(String, String, u64)> {

@@ -153,7 +153,7 @@ impl Scan {
             digest.update(bytes);
         }
         if expected.has_patterns() {
-            self.kept.extend_from_slice(bytes);
+            self.keep(expected, bytes);
         }
         let longest = expected.longest();
         if longest > 0 {
@@ -167,6 +167,17 @@ impl Scan {
         }
         let done = !expected.needs_whole() && self.found.iter().all(|found| *found);
         done.then_some(Ok(()))
+    }
+
+    /// Never takes room for more than the limit.
+    fn keep(&mut self, expected: &Expectations, bytes: &[u8]) {
+        let needed = self.kept.len() + bytes.len();
+        if needed > self.kept.capacity() {
+            let limit = usize::try_from(expected.limit).unwrap_or(usize::MAX);
+            let room = needed.max(self.kept.capacity() * 2).min(limit.max(needed));
+            self.kept.reserve_exact(room - self.kept.len());
+        }
+        self.kept.extend_from_slice(bytes);
     }
 
     /// Keep the last `length` bytes; `seam` has those before `bytes`, and up to `length` of these.

@@ -1,6 +1,7 @@
 //! The whole conversation: requests, heads, and how a probe ends. Bodies and hostile bytes have files of their own.
 
 mod bodies;
+mod captured;
 mod mutated;
 
 use std::time::Duration;
