@@ -14,10 +14,11 @@ use daemon::queue::Receiver;
 use daemon::signals::{Signal, Signals};
 use daemon::units::format_duration;
 
-use crate::attempt::{Attempt, Part};
+use crate::attempt::Attempt;
 use crate::bus::{Bus, Command, Snapshot, TargetDetail};
 use crate::check::Check;
 use crate::config::{self, Configuration};
+use crate::farewell::{self, FarewellId, Farewells};
 use crate::journal::Journal;
 use crate::probe::Outcome;
 use crate::registry::{Action, Judged, Registry};
@@ -40,6 +41,8 @@ enum Event {
     Command,
     /// A part of a running probe.
     Probe(TargetId, usize),
+    /// A connection whose probe has ended.
+    Farewell(FarewellId),
 }
 
 /// A probe under way, with the check that it began with.
@@ -62,6 +65,7 @@ pub struct Daemon {
     root: PathBuf,
     registry: Registry,
     attempts: HashMap<TargetId, Running>,
+    farewells: Farewells,
     /// Who waits for the outcome of a probe that they asked for.
     askers: HashMap<TargetId, Vec<Asker>>,
     buffer: Vec<u8>,
@@ -96,6 +100,7 @@ impl Daemon {
             root,
             registry,
             attempts: HashMap::new(),
+            farewells: Farewells::default(),
             askers: HashMap::new(),
             buffer: vec![0; BUFFER],
             snapshot_is_old: true,
@@ -107,7 +112,8 @@ impl Daemon {
         self.notify.ready();
         let mut ready = Vec::new();
         loop {
-            let deadline = [self.registry.deadline(), self.notify.deadline()].into_iter().flatten().min();
+            let deadlines = [self.registry.deadline(), self.notify.deadline(), self.farewells.deadline()];
+            let deadline = deadlines.into_iter().flatten().min();
             let waited = self.events.wait(deadline, &mut ready);
             let now = waited.map_err(Error::when("wait for events"))?;
             let mut stop = false;
@@ -116,10 +122,14 @@ impl Daemon {
                     Event::Signal => stop |= self.on_signals(now),
                     Event::Command => self.on_commands(now),
                     Event::Probe(id, part) => self.on_socket_ready(id, part),
+                    Event::Farewell(id) => {
+                        self.farewells.on_ready(&mut self.events, &mut self.buffer, id);
+                    }
                 }
             }
             let actions = self.registry.on_time(now, DUE_PER_TURN);
             self.perform(actions);
+            self.farewells.on_time(&mut self.events, now);
             self.publish();
             self.notify.kick(now);
             if stop {
@@ -266,7 +276,7 @@ impl Daemon {
         let Some(Running { check, attempt }) = self.attempts.get_mut(&id) else { return };
         let (part, whole) = attempt.on_part_ended(check, number, outcome);
         if let Some(part) = part {
-            self.close_part(&part);
+            self.farewells.begin(&mut self.events, &mut self.buffer, part, Event::Farewell);
         }
         if let Some(outcome) = whole {
             self.settle(id, outcome);
@@ -280,19 +290,17 @@ impl Daemon {
         } else {
             attempt.on_timeout(check, &mut self.buffer, check.timeout)
         };
+        // These servers have had their time.
+        for part in self.attempts.remove(&id).into_iter().flat_map(|running| running.attempt.into_parts()) {
+            farewell::reset(&mut self.events, &part);
+        }
         self.settle(id, outcome);
     }
 
     fn close(&mut self, id: TargetId) {
         let Some(running) = self.attempts.remove(&id) else { return };
         for part in running.attempt.into_parts() {
-            self.close_part(&part);
-        }
-    }
-
-    fn close_part(&mut self, part: &Part) {
-        if let Some((token, _)) = part.registration {
-            self.events.deregister(token, &part.transport);
+            self.farewells.begin(&mut self.events, &mut self.buffer, part, Event::Farewell);
         }
     }
 

@@ -1,6 +1,11 @@
 //! Web servers that lie about their bodies, stall in them, or never end them: each is down, with its reason, within
 //! the time limit, and a thousand of them at once cost checkd no more memory than its limits say.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy does not know that the functions beside the tests are tests, too"
+)]
+
 mod support;
 
 use std::io::{Read as _, Write as _};

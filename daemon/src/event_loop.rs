@@ -180,6 +180,14 @@ impl<E: Copy> EventLoop<E> {
         Ok(self.epoll.modify(fd, &mut event)?)
     }
 
+    /// What [`EventLoop::wait`] yields for it from now on. Events of it that were handed out keep the former value.
+    pub fn rename(&mut self, token: Token, event: E) {
+        let (index, generation) = token.parts();
+        if let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.generation == generation) {
+            slot.event = Some(event);
+        }
+    }
+
     /// Stop watching. Events of it that this turn has already collected are not yielded any more if they have not
     /// been handed out; a caller that holds them must expect a value for something that is gone.
     pub fn deregister(&mut self, token: Token, fd: impl AsFd) {
@@ -312,6 +320,23 @@ mod tests {
         assert_eq!(ready[0].0, Event::Right);
         let mut byte = [0];
         (&b).read_exact(&mut byte).unwrap();
+    }
+
+    #[test]
+    fn a_descriptor_may_yield_another_event_from_some_time_on() {
+        let mut events = EventLoop::new().unwrap();
+        let (mut here, there) = UnixStream::pair().unwrap();
+        let (stale, token) = {
+            let stale = events.register(&there, Interest::Read, Event::Left).unwrap();
+            events.deregister(stale, &there);
+            (stale, events.register(&there, Interest::Read, Event::Left).unwrap())
+        };
+        events.rename(token, Event::Right);
+        events.rename(stale, Event::Left);
+        here.write_all(b"x").unwrap();
+        let mut ready = Vec::new();
+        events.wait(None, &mut ready).unwrap();
+        assert_eq!(ready[0].0, Event::Right);
     }
 
     #[test]

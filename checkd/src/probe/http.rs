@@ -147,6 +147,11 @@ impl Conversation for Probe {
         }
     }
 
+    /// The request says `Connection: close`.
+    fn peer_closes(&self) -> bool {
+        true
+    }
+
     fn progress(&self) -> String {
         let received = match &self.answer {
             Answer::Body(code, body) => format!("status {code} and {} received", body.progress()),

@@ -127,6 +127,12 @@ pub trait Conversation: fmt::Debug {
     /// The peer will send no more.
     fn on_closed(&mut self) -> Outcome;
 
+    /// Whether the peer closes the connection by itself when it has said all: then it is waited for, after the
+    /// outcome, so that it can (`farewell.rs`).
+    fn peer_closes(&self) -> bool {
+        false
+    }
+
     /// How far it came and what it waits for, to follow "connected, ".
     fn progress(&self) -> String;
 }

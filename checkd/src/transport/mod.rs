@@ -49,6 +49,21 @@ impl Transport {
             Self::Stream(stream) => stream.on_error(error),
         }
     }
+
+    /// The outcome is known: what the server still sends is read and forgotten. `true`: it need not be waited for any
+    /// longer. Reads little more than a buffer full.
+    pub fn take_leave(&mut self, buffer: &mut [u8]) -> bool {
+        match self {
+            Self::Stream(stream) => stream.take_leave(buffer),
+        }
+    }
+
+    /// Closing it is to leave nothing behind, if the server should have closed it.
+    pub fn reset(&self) {
+        match self {
+            Self::Stream(stream) => stream.reset(),
+        }
+    }
 }
 
 impl AsFd for Transport {

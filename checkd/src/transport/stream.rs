@@ -13,12 +13,18 @@ use super::connect::Connect;
 use super::{Step, errno_of};
 use crate::probe::{Conversation, Outcome, errno, unanswered};
 
+/// What a server may still send when the outcome is known, in bytes, so that it can close by itself. Pages of more are
+/// for checks with `method = "HEAD"`.
+const LEAVE_LIMIT: usize = 256 * 1024;
+
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
     endpoint: SocketAddr,
     conversation: Box<dyn Conversation>,
     connected: bool,
+    /// Bytes that were read after the outcome.
+    left: usize,
 }
 
 impl Stream {
@@ -41,7 +47,7 @@ impl Stream {
             Err(error) if errno_of(&error) == Errno::EINPROGRESS => {}
             Err(error) => return Err(failed(&error)),
         }
-        Ok(Self { socket, endpoint, conversation, connected: false })
+        Ok(Self { socket, endpoint, conversation, connected: false, left: 0 })
     }
 
     /// Go on as far as it goes without waiting; reads at most one buffer full.
@@ -69,6 +75,40 @@ impl Stream {
     /// The loop could not watch the socket.
     pub fn on_error(&self, error: &io::Error) -> Outcome {
         errno::outcome(errno_of(error), self.progress().as_deref())
+    }
+
+    /// The outcome is known: read on, and forget, until the server has closed the connection, if it is to. `true`: that
+    /// is not to be waited for.
+    pub fn take_leave(&mut self, buffer: &mut [u8]) -> bool {
+        if !self.connected || !self.conversation.peer_closes() {
+            return true;
+        }
+        loop {
+            match (&self.socket).read(buffer) {
+                Ok(0) => return true,
+                Ok(count) => {
+                    self.left += count;
+                    if self.left > LEAVE_LIMIT {
+                        self.reset();
+                        return true;
+                    }
+                    if count == buffer.len() {
+                        return false;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return true,
+            }
+        }
+    }
+
+    /// Closing resets the connection if the server should have closed it first: on neither side will it be waiting
+    /// for what may still be on its way.
+    pub fn reset(&self) {
+        if self.connected && self.conversation.peer_closes() {
+            let _ = self.socket.set_linger(Some(Duration::ZERO));
+        }
     }
 
     /// `None`: not connected.

@@ -1,0 +1,219 @@
+//! A real web server, nginx: pages as they are, made in chunks, through a proxy, large, and what nginx and the kernel
+//! have to say about how our probes close their connections.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy does not know that the functions beside the tests are tests, too"
+)]
+
+mod support;
+
+use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use support::servers::{Server, read_request, wait_for_end};
+use support::watcher::Watcher;
+use support::{World, until};
+
+/// Of a megabyte of "x".
+const LARGE: &str = "sha256:1b977e9f84f1b26b6ed7f68b0498faee2385ea4125bd29adce4a7d9106ba3134";
+const PORT: u16 = 8080;
+
+struct Nginx {
+    process: Child,
+    address: Ipv4Addr,
+}
+
+impl Nginx {
+    /// With the pages `/page`, `/ssi/page` (chunked), `/proxy/page` (chunked, through itself), `/large` and
+    /// `/redirect`. At an address of its own, so that no port has to be found.
+    fn start(world: &World) -> Self {
+        static NUMBER: AtomicU8 = AtomicU8::new(1);
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let address = Ipv4Addr::new(127, 64 | NUMBER.fetch_add(1, Ordering::SeqCst), high, low);
+        world.root.write("www/page", "all is well\n");
+        world.root.write("www/ssi/page", "<!--# echo var=\"uri\" --> is well\n");
+        world.root.write("www/large", &"x".repeat(1_000_000));
+        let root = world.root.path().display().to_string();
+        world.root.write("nginx.conf", &configuration(&root, &format!("{address}:{PORT}")));
+        let mut command = Command::new("nginx");
+        command.arg("-c").arg(world.root.path().join("nginx.conf")).args(["-e", "stderr", "-p", &root]);
+        let process = command.spawn().expect("nginx can be started: install nginx-light");
+        // A whole request: nginx has something to say about less.
+        until("nginx listens", || {
+            let mut stream = TcpStream::connect((address, PORT)).ok()?;
+            stream.write_all(b"GET /page HTTP/1.0\r\n\r\n").ok()?;
+            stream.read_to_end(&mut Vec::new()).ok()
+        });
+        Self { process, address }
+    }
+
+    fn target(&self) -> String {
+        format!("{}:{PORT}", self.address)
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn configuration(root: &str, listen: &str) -> String {
+    format!(
+        "daemon off; master_process off; pid {root}/nginx.pid; error_log {root}/error.log info;
+         events {{ worker_connections 512; }}
+         http {{
+             access_log {root}/access.log; default_type text/plain;
+             client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;
+             fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;
+             gzip on; gzip_types text/plain; gzip_min_length 1;
+             server {{
+                 listen {listen};
+                 root {root}/www; absolute_redirect off; log_not_found off;
+                 location /ssi/ {{ ssi on; ssi_types text/plain; }}
+                 location /proxy/ {{ proxy_http_version 1.1; proxy_pass http://{listen}/ssi/; }}
+                 location /redirect {{ return 302 /login?next=page; }}
+             }}
+         }}
+"
+    )
+}
+
+/// A check's name, its keys, and the state and reason that it comes to.
+const CHECKS: &[(&str, &str, &str, &str)] = &[
+    ("plain", "path = \"/page\"\nmatches = '^all is well\\n$'", "up", "status 200, body as expected"),
+    ("ssi", "path = \"/ssi/page\"\nmatches = '^/ssi/page is well\\n$'", "up", "status 200, body as expected"),
+    ("proxy", "path = \"/proxy/page\"\ncontains = \"is well\"", "up", "status 200, body as expected"),
+    ("absent", "path = \"/proxy/page\"\nnot_contains = \"well\"", "down", "the body contains 'well'"),
+    ("head", "path = \"/large\"\nmethod = \"HEAD\"", "up", "status 200"),
+    ("large", "path = \"/large\"\ndigest = \"LARGE\"", "up", "status 200, body as expected"),
+    (
+        "limited",
+        "path = \"/large\"\nmatches = \"x\"\nbody_limit = \"64K\"",
+        "down",
+        "the body has 1000000 bytes, more than body_limit = 65536",
+    ),
+    ("redirect", "path = \"/redirect\"", "down", "status 302 to '/login?next=page', expected 200-299"),
+    ("missing", "path = \"/none\"", "down", "status 404, expected 200-299"),
+    (
+        "part",
+        "path = \"/page\"\nstatus = 206\nmatches = \"^is$\"\nheaders = { Range = \"bytes=4-5\" }",
+        "up",
+        "status 206, body as expected",
+    ),
+    (
+        "gzip",
+        "path = \"/page\"\ncontains = \"well\"\nheaders = { Accept-Encoding = \"gzip\" }",
+        "down",
+        "the body is compressed (gzip), which the request does not accept",
+    ),
+    (
+        "several",
+        "paths = [\"/page\", \"/none\", \"/ssi/page\"]",
+        "down",
+        "/none: status 404, expected 200-299",
+    ),
+];
+
+#[test]
+fn the_pages_of_nginx_are_what_they_are() {
+    let world = World::new();
+    for (name, keys, _, _) in CHECKS {
+        let keys = keys.replace("LARGE", LARGE);
+        world.check(name, &format!("type = \"http\"\ninterval = \"10min\"\ntimeout = \"20s\"\n{keys}\n"));
+    }
+    let nginx = Nginx::start(&world);
+    let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
+    let watcher = Watcher::new(&world);
+    for (name, _, expected_state, expected_reason) in CHECKS {
+        let states = watcher.first_states(&[(name, &nginx.target())]);
+        let (state, reason) = &states[&nginx.target()];
+        assert_eq!((&**state, &**reason), (*expected_state, *expected_reason), "{name}");
+    }
+}
+
+/// Connections to `address` in TIME_WAIT at the client's end.
+fn time_waits(address: Ipv4Addr) -> usize {
+    // As the kernel prints it: the four bytes as a number of this machine.
+    let peer = format!("{:08X}:{PORT:04X}", u32::from_ne_bytes(address.octets()));
+    let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+    let is_ours = |line: &&str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        fields[2] == peer && fields[3] == "06"
+    };
+    sockets.lines().skip(1).filter(is_ours).count()
+}
+
+#[test]
+fn a_server_is_left_without_a_word_in_its_log_and_without_connections_that_wait_on_our_side() {
+    let world = World::new();
+    for (name, keys) in [
+        ("page", "path = \"/page\""),
+        ("body", "path = \"/ssi/page\"\nmatches = \"well\""),
+        ("head", "path = \"/large\"\nmethod = \"HEAD\""),
+        ("bad", "path = \"/none\""),
+    ] {
+        world.check(name, &format!("type = \"http\"\ninterval = \"100ms\"\ntimeout = \"20s\"\n{keys}\n"));
+    }
+    let nginx = Nginx::start(&world);
+    let (_bus, mut checkd) = (world.start_bus(), world.start_checkd());
+    let watcher = Watcher::new(&world);
+    let before = time_waits(nginx.address);
+    let target = nginx.target();
+    watcher.watch(&["page", "body", "head", "bad"].map(|check| (check, &*target)));
+    let log = |name: &str| fs::read_to_string(world.root.path().join(name)).unwrap_or_default();
+    let probes = until("100 probes", || {
+        let count = log("access.log").lines().count();
+        (count >= 100).then_some(count)
+    });
+    checkd.stop();
+    // At its level "info", nginx logs what a client does to it that is not quite right.
+    let complaints: Vec<String> =
+        log("error.log").lines().filter(|line| line.contains("client")).map(str::to_owned).collect();
+    assert_eq!(complaints, Vec::<String>::new(), "in {probes} probes");
+    let waiting = time_waits(nginx.address) - before;
+    assert!(waiting <= 4, "{waiting} connections of {probes} wait on our side");
+}
+
+#[test]
+fn a_server_that_is_still_sending_when_the_outcome_is_known_can_send_to_its_end() {
+    let world = World::new();
+    world.check("web", "type = \"http\"\ninterval = \"100ms\"\ntimeout = \"20s\"\n");
+    let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
+    let watcher = Watcher::new(&world);
+    let (failures, report) = std::sync::mpsc::channel();
+    // Head and body in two portions, as many small servers send them; 200 kB do not fit in any buffer on the way.
+    let server = Server::start(move |mut stream| {
+        read_request(&mut stream);
+        let head = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n");
+        let sent =
+            head.and_then(|()| [b'x'; 200].iter().try_for_each(|byte| stream.write_all(&[*byte; 1000])));
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        // Then it hears our end of it, not a reset.
+        let mut rest = [0; 16];
+        let end = stream.read(&mut rest);
+        let _ = failures.send(sent.and(end));
+    });
+    watcher.watch(&[("web", &server.address)]);
+    for _ in 0..20 {
+        let end = report.recv_timeout(support::PATIENCE).expect("another probe");
+        assert_eq!(end.map_err(|error| error.to_string()), Ok(0));
+    }
+    // One that does not close, and one that does not end, are not waited for: they get a reset.
+    let (ends, report) = std::sync::mpsc::channel();
+    let stubborn = Server::start(move |mut stream| {
+        read_request(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        let end = stream.read(&mut [0; 16]);
+        let _ = ends.send(end.map_err(|error| error.kind()));
+        wait_for_end(stream);
+    });
+    watcher.watch(&[("web", &stubborn.address)]);
+    let end = report.recv_timeout(support::PATIENCE).expect("the end of a probe");
+    assert_eq!(end, Err(ErrorKind::ConnectionReset));
+}
