@@ -4,8 +4,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::mix::mix;
 use crate::probe::Kind;
-use crate::target::Thresholds;
+use crate::target::{Damping, Rules, State, Thresholds};
 use crate::transport::connect::Connect;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Check {
     pub kind: Kind,
     /// From the start of one probe to the start of the next.
     pub interval: Duration,
+    /// The same while the server is down; `None`: the same.
+    pub down_interval: Option<Duration>,
     /// For the whole probe, from the connection to the last byte needed. May be longer than the interval: probes
     /// of one target never overlap.
     pub timeout: Duration,
@@ -20,6 +23,8 @@ pub struct Check {
     /// the interval has it: "interval while changing". keepalived's `delay_before_retry`.
     pub retry_interval: Duration,
     pub thresholds: Thresholds,
+    /// `None`: a server may change its state as often as it likes.
+    pub damping: Option<Damping>,
     pub connect: Connect,
 }
 
@@ -30,13 +35,89 @@ impl Check {
         Self {
             kind,
             interval: Duration::from_secs(6),
+            down_interval: None,
             timeout: Duration::from_secs(5),
             retry_interval: Duration::from_secs(1),
             thresholds: Thresholds {
                 rise: NonZeroU32::MIN,
                 fall: NonZeroU32::new(2).expect("two is not zero"),
             },
+            damping: None,
             connect: Connect::default(),
         }
+    }
+
+    /// From the start of one probe to the start of the next of a target in this state.
+    pub fn interval_in(&self, state: State) -> Duration {
+        match state {
+            State::Unknown | State::Up => self.interval,
+            State::Down => self.down_interval.unwrap_or(self.interval),
+        }
+    }
+
+    pub fn rules(&self) -> Rules {
+        Rules { thresholds: self.thresholds, damping: self.damping }
+    }
+
+    /// Whether a probe with either is the same probe. When probes are made and what follows from them may differ.
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        self.question() == other.question()
+    }
+
+    /// Tells checks that ask something else apart, also in another run of this program. A number of 64 bits out of
+    /// settings that nobody has to keep secret from whoever may read checkd's memory.
+    pub fn fingerprint(&self) -> u64 {
+        mix(0, &format!("{:?}", self.question()))
+    }
+
+    /// The check without what says when it is made and what follows from it.
+    fn question(&self) -> Self {
+        let Self { interval, down_interval, timeout, retry_interval, thresholds, damping, .. } =
+            Self::with_defaults(Kind::Tcp);
+        Self { interval, down_interval, timeout, retry_interval, thresholds, damping, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::http::Settings;
+
+    #[test]
+    fn checks_that_differ_in_times_and_counts_ask_the_same_and_others_do_not() {
+        let check = Check::with_defaults(Kind::Tcp);
+        let second = Duration::from_secs(1);
+        let two = NonZeroU32::new(2).unwrap();
+        let other_times = Check {
+            interval: second,
+            down_interval: Some(second),
+            timeout: second,
+            retry_interval: second / 2,
+            thresholds: Thresholds { rise: two, fall: two },
+            damping: Some(Damping { changes: two, within: second, hold: second }),
+            ..check.clone()
+        };
+        assert!(check.asks_the_same(&other_times));
+        assert_eq!(check.fingerprint(), other_times.fingerprint());
+        let connect = Connect { port: Some(8080), ..Connect::default() };
+        let elsewhere = Check { connect, ..check.clone() };
+        let http = Check::with_defaults(Kind::Http(Settings::default()));
+        for other in [elsewhere, http] {
+            assert!(!check.asks_the_same(&other));
+            assert_ne!(check.fingerprint(), other.fingerprint());
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_down_may_be_looked_at_more_or_less_often() {
+        let check = Check::with_defaults(Kind::Tcp);
+        assert_eq!(check.interval_in(State::Down), check.interval);
+        let minute = Duration::from_secs(60);
+        let patient = Check { down_interval: Some(minute), ..check };
+        assert_eq!(
+            (patient.interval_in(State::Up), patient.interval_in(State::Down)),
+            (patient.interval, minute)
+        );
+        assert_eq!(patient.interval_in(State::Unknown), patient.interval);
     }
 }

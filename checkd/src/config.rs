@@ -2,13 +2,11 @@
 
 mod connect;
 mod http;
+mod judgement;
 mod size;
 
-use std::num::NonZeroU32;
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use daemon::diagnostic::Report;
 use daemon::document::{Kind as ValueKind, Table, Value};
@@ -20,22 +18,8 @@ use crate::check::Check;
 use crate::probe::Kind;
 use crate::registry::Checks;
 
-const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(5 * 60);
-const RETRY_INTERVAL: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60 * 60);
-const COUNT: RangeInclusive<i64> = 1..=1000;
-
 /// What keepalived and habit call things, and what to write here.
 const OTHER_KEYS: &[(&str, &str)] = &[
-    ("delay_loop", "keepalived's delay_loop is interval = \"6s\" here"),
-    ("connect_timeout", "keepalived's connect_timeout is timeout = \"3s\" here, for the whole probe"),
-    ("retry", "keepalived's retry = N is fall = N + 1 here: failures in a row until the server is down"),
-    (
-        "nb_get_retry",
-        "keepalived's nb_get_retry = N is fall = N + 1 here: failures in a row until the server is down",
-    ),
-    ("delay_before_retry", "keepalived's delay_before_retry is retry_interval = \"1s\" here"),
-    ("warmup", "first probes are spread by themselves; there is no warmup"),
     ("misc_path", "checks by command are not available yet"),
     ("tls", "TLS is not available yet"),
     ("connect_port", "keepalived's connect_port is port = 8080 here"),
@@ -102,11 +86,7 @@ fn read_settings(table: &Table, report: &mut Report) -> Settings {
 fn read_check(table: &Table, report: &mut Report) -> Option<Check> {
     let mut reader = Reader::new(table, report);
     let kind = read_type(&mut reader);
-    let interval = reader.duration("interval", INTERVAL);
-    let timeout = reader.duration("timeout", TIMEOUT);
-    let retry_interval = reader.duration("retry_interval", RETRY_INTERVAL);
-    let rise = reader.integer::<u32>("rise", COUNT);
-    let fall = reader.integer::<u32>("fall", COUNT);
+    let judgement = judgement::read(&mut reader);
     let connect = connect::read(&mut reader);
     // Without a type we do not know which keys there may be: let none of them be called unknown.
     let kind = match kind {
@@ -118,16 +98,17 @@ fn read_check(table: &Table, report: &mut Report) -> Option<Check> {
         }
     };
     let of_http = http::KEYS.iter().map(|key| (*key, "this key belongs to type = \"http\""));
-    let others: Vec<_> = OTHER_KEYS.iter().chain(http::OTHER_KEYS).copied().chain(of_http).collect();
+    let others: Vec<_> = OTHER_KEYS
+        .iter()
+        .chain(judgement::OTHER_KEYS)
+        .chain(http::OTHER_KEYS)
+        .copied()
+        .chain(of_http)
+        .collect();
     reader.finish(&others);
     let mut check = Check::with_defaults(kind?);
     check.connect = connect;
-    check.interval = interval.map_or(check.interval, |interval| interval.value);
-    check.timeout = timeout.map_or(check.timeout, |timeout| timeout.value);
-    check.retry_interval = retry_interval.map_or(check.retry_interval, |interval| interval.value);
-    let count = |value: u32| NonZeroU32::new(value).expect("the range begins with 1");
-    check.thresholds.rise = rise.map_or(check.thresholds.rise, |rise| count(rise.value));
-    check.thresholds.fall = fall.map_or(check.thresholds.fall, |fall| count(fall.value));
+    judgement.apply_to(&mut check);
     Some(check)
 }
 

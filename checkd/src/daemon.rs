@@ -15,11 +15,12 @@ use daemon::signals::{Signal, Signals};
 use daemon::units::format_duration;
 
 use crate::attempt::Attempt;
-use crate::bus::{Bus, Command, Snapshot, TargetDetail};
+use crate::bus::{Bus, Command, Snapshot};
 use crate::check::Check;
 use crate::config::{self, Configuration};
 use crate::farewell::{self, FarewellId, Farewells};
 use crate::journal::Journal;
+use crate::listing::Listings;
 use crate::probe::Outcome;
 use crate::registry::{Action, Judged, Registry};
 use crate::schedule::TargetId;
@@ -68,6 +69,8 @@ pub struct Daemon {
     farewells: Farewells,
     /// Who waits for the outcome of a probe that they asked for.
     askers: HashMap<TargetId, Vec<Asker>>,
+    /// Who waits for the rows of a check.
+    listings: Listings,
     buffer: Vec<u8>,
     /// Whether counts, watchers or checks may differ from the last snapshot.
     snapshot_is_old: bool,
@@ -82,7 +85,7 @@ impl Daemon {
         seed: u64,
     ) -> Result<Self, Error> {
         let mut events = EventLoop::new().map_err(Error::when("open the event loop"))?;
-        let registry = Registry::new(configuration.checks, seed);
+        let registry = Registry::new(configuration.checks, seed, events.clock().now());
         let (bus, commands) =
             Bus::start(snapshot_of(&registry)).map_err(Error::when("start the bus thread"))?;
         let register = Error::when("watch the signals");
@@ -102,6 +105,7 @@ impl Daemon {
             attempts: HashMap::new(),
             farewells: Farewells::default(),
             askers: HashMap::new(),
+            listings: Listings::default(),
             buffer: vec![0; BUFFER],
             snapshot_is_old: true,
         })
@@ -112,8 +116,7 @@ impl Daemon {
         self.notify.ready();
         let mut ready = Vec::new();
         loop {
-            let deadlines = [self.registry.deadline(), self.notify.deadline(), self.farewells.deadline()];
-            let deadline = deadlines.into_iter().flatten().min();
+            let deadline = self.deadline();
             let waited = self.events.wait(deadline, &mut ready);
             let now = waited.map_err(Error::when("wait for events"))?;
             let mut stop = false;
@@ -130,6 +133,7 @@ impl Daemon {
             let actions = self.registry.on_time(now, DUE_PER_TURN);
             self.perform(actions);
             self.farewells.on_time(&mut self.events, now);
+            self.listings.advance(now, &self.registry, self.events.clock());
             self.publish();
             self.notify.kick(now);
             if stop {
@@ -139,6 +143,14 @@ impl Daemon {
                 return Ok(());
             }
         }
+    }
+
+    /// When there is something to do although nothing has happened.
+    fn deadline(&self) -> Option<Instant> {
+        // Work that is left for the next turn is due at once, after what has arrived.
+        let left = (!self.listings.is_empty()).then(|| self.events.clock().now());
+        let others = [self.registry.deadline(), self.notify.deadline(), self.farewells.deadline(), left];
+        others.into_iter().flatten().min()
     }
 
     /// Whether to stop.
@@ -195,7 +207,7 @@ impl Daemon {
                 log::debug!("{caller} has left the bus");
             }
             Command::Targets { check, reply } => {
-                let _ = reply.send(self.target_details(&check));
+                self.listings.add(check, reply);
                 return;
             }
             Command::Probe { check, address, reply } => {
@@ -207,17 +219,6 @@ impl Daemon {
             }
         }
         self.snapshot_is_old = true;
-    }
-
-    fn target_details(&self, check: &str) -> Vec<TargetDetail> {
-        let clock = self.events.clock();
-        let details = self.registry.details(check).into_iter();
-        details
-            .map(|detail| TargetDetail {
-                next: detail.next.map_or(0, |next| clock.realtime_usec(next)),
-                detail,
-            })
-            .collect()
     }
 
     fn perform(&mut self, actions: Vec<Action>) {

@@ -7,6 +7,8 @@ pub mod config;
 pub mod daemon;
 pub mod farewell;
 pub mod journal;
+pub mod listing;
+pub mod mix;
 pub mod probe;
 pub mod registry;
 pub mod schedule;

@@ -3,19 +3,40 @@
 //!
 //! Pure: the clock is an argument, what is to be done comes back as [`Action`]s.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+mod address;
+mod memory;
+mod reload;
+mod rows;
+mod slots;
+mod target;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::address::misfit;
+pub use self::address::{parse_address, spell};
+use self::memory::Memories;
+pub use self::memory::{INTERVALS, OLD, Record, Unsaved};
+pub use self::rows::{Detail, Judged, Row};
+pub use self::slots::Cursor;
+use self::slots::Slots;
+use self::target::{Counts, Phase, Target};
 use crate::check::Check;
 use crate::probe::Outcome;
 use crate::schedule::{Schedule, TargetId};
-use crate::target::{Change, Judgement, NOT_PROBED_YET, State, WallClock};
-use crate::watchers::{Key, Watchers};
+use crate::target::{Change, Judgement, Moment, NOT_PROBED_YET, WallClock};
+use crate::watchers::Watchers;
 
 /// The configured checks by name.
 pub type Checks = BTreeMap<String, Arc<Check>>;
+
+/// A check's name and a server's address: one target.
+pub type Key = (Arc<str>, SocketAddr);
+
+/// Probes that are this late were held up by more than other probes: the machine was suspended, or we were stopped.
+const OVERDUE: Duration = Duration::from_secs(1);
 
 /// What the daemon has to do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,99 +51,36 @@ pub enum Action {
     Gone(TargetId),
 }
 
-/// What is known about one target, as the bus tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    pub check: String,
-    pub address: String,
-    pub state: State,
-    pub reason: String,
-    pub since: WallClock,
-    /// What the check gives the server while it is up.
-    pub weight: Option<u16>,
-}
-
-/// A [`Row`] with what only the check's own object tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Detail {
-    pub row: Row,
-    pub last_duration: Option<Duration>,
-    /// When the next probe starts; `None` while one runs.
-    pub next: Option<Instant>,
-}
-
-/// A result that was taken in, for the log and for those who asked for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judged {
-    pub row: Row,
-    /// The state before it.
-    pub before: State,
-    pub took: Duration,
-    /// Whether somebody watches the target, and did not just ask for one probe of it.
-    pub is_watched: bool,
-}
-
-#[derive(Debug)]
-struct Target {
-    key: Key,
-    judgement: Judgement,
-    phase: Phase,
-    /// How many sets it is in.
-    watches: u32,
-    /// Somebody asked for a probe now and waits for the outcome.
-    asked: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Phase {
-    /// There is no such check.
-    Unconfigured,
-    Waiting {
-        at: Instant,
-        first: bool,
-    },
-    Probing {
-        started: Instant,
-        deadline: Instant,
-        first: bool,
-    },
-}
-
-impl Phase {
-    fn deadline(self) -> Option<Instant> {
-        match self {
-            Self::Unconfigured => None,
-            Self::Waiting { at, .. } => Some(at),
-            Self::Probing { deadline, .. } => Some(deadline),
-        }
-    }
-}
-
 #[derive(Debug)]
 pub struct Registry {
     checks: Arc<Checks>,
-    targets: HashMap<TargetId, Target>,
+    targets: Slots<Target>,
     ids: HashMap<Key, TargetId>,
     watchers: Watchers,
     schedule: Schedule,
-    next_id: u64,
+    counts: Counts,
     generation: u64,
-    /// Targets whose state or reason reads differently since the last publication.
+    /// Targets whose state, reason or weight reads differently since the last publication.
     changed: BTreeSet<TargetId>,
+    /// How many were due together when nothing had happened for a while; 0: that is not so.
+    crowd: usize,
+    memories: Memories,
 }
 
 impl Registry {
-    /// `seed` spreads the first probes: see [`Schedule::new`].
-    pub fn new(checks: Checks, seed: u64) -> Self {
+    /// `seed` spreads the probes after `now`: see [`Schedule::new`].
+    pub fn new(checks: Checks, seed: u64, now: Instant) -> Self {
         Self {
             checks: Arc::new(checks),
-            targets: HashMap::new(),
+            targets: Slots::new(),
             ids: HashMap::new(),
             watchers: Watchers::default(),
-            schedule: Schedule::new(seed),
-            next_id: 0,
+            schedule: Schedule::new(seed, now),
+            counts: Counts::default(),
             generation: 0,
             changed: BTreeSet::new(),
+            crowd: 0,
+            memories: Memories::default(),
         }
     }
 
@@ -135,30 +93,23 @@ impl Registry {
         self.watchers.count()
     }
 
-    /// How many targets are unknown, up and down.
+    /// How many watched targets are unknown, up and down.
     pub fn counts(&self) -> [usize; 3] {
-        let mut counts = [0; 3];
-        for target in self.targets.values().filter(|target| target.watches > 0) {
-            counts[match target.judgement.state() {
-                State::Unknown => 0,
-                State::Up => 1,
-                State::Down => 2,
-            }] += 1;
-        }
-        counts
+        self.counts.get()
     }
 
-    /// All targets of one check, in the order of their addresses.
-    pub fn details(&self, check: &str) -> Vec<Detail> {
-        let targets = self.targets.values().filter(|target| &*target.key.0 == check && target.watches > 0);
-        let mut targets: Vec<&Target> = targets.collect();
-        targets.sort_by_key(|target| target.key.1);
-        targets.into_iter().map(Target::detail).collect()
+    /// Targets of one check among the next `room` ones, in no order, and where to go on; `None`: that was the end.
+    pub fn details(&self, check: &str, from: Cursor, room: usize) -> (Vec<Detail>, Option<Cursor>) {
+        let rules = self.checks.get(check).map(|check| check.rules());
+        let (targets, next) = self.targets.portion(from, room);
+        let targets = targets.filter(|target| &*target.key.0 == check && target.watches > 0);
+        (targets.map(|target| target.detail(rules)).collect(), next)
     }
 
     /// When [`Registry::on_time`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.schedule.deadline(), self.watchers.deadline()].into_iter().flatten().min()
+        let all = [self.schedule.deadline(), self.watchers.deadline(), self.memories.deadline()];
+        all.into_iter().flatten().min()
     }
 
     /// `caller` wants exactly these (check, address) pairs watched. The answer has a row for each of them, and
@@ -170,17 +121,52 @@ impl Registry {
         caller: &str,
         wanted: &[(String, String)],
     ) -> (u64, Vec<Row>, Vec<Action>) {
-        let keys =
-            wanted.iter().map(|(check, address)| Some((Arc::from(&**check), parse_address(address).ok()?)));
-        let keys: HashSet<Key> = keys.flatten().collect();
-        let fresh: Vec<TargetId> = keys.iter().filter_map(|key| self.claim(key)).collect();
-        for id in &fresh {
-            self.start_first_round(now, *id, fresh.len());
+        let mut fresh = Vec::new();
+        let named = self.identify(now, wanted, &mut fresh);
+        let mut set: Vec<TargetId> = named.iter().flatten().copied().collect();
+        set.sort_unstable();
+        set.dedup();
+        for id in &set {
+            self.alter(*id, |target| target.watches += 1);
         }
-        let former = self.watchers.replace(caller, keys);
+        self.start_first_round(now, &fresh);
+        let former = self.watchers.replace(caller, set.into());
         let actions = self.release(&former);
-        let answers = wanted.iter().map(|(check, address)| self.answer(check, address)).collect();
+        let answers = wanted.iter().zip(named).map(|(wanted, id)| self.answer(wanted, id)).collect();
         (self.generation, answers, actions)
+    }
+
+    /// The target of each pair, made if there is none, or why there cannot be one.
+    fn identify<'a>(
+        &mut self,
+        now: Instant,
+        wanted: &'a [(String, String)],
+        fresh: &mut Vec<TargetId>,
+    ) -> Vec<Result<TargetId, String>> {
+        // Thousands of targets share one name.
+        let mut names: HashMap<&str, Arc<str>> = HashMap::new();
+        let one = |(check, address): &'a (String, String)| {
+            let address = parse_address(address)?;
+            let name = names.entry(check).or_insert_with(|| Arc::from(check.as_str()));
+            let key = (Arc::clone(name), address);
+            if let Some(id) = self.ids.get(&key) {
+                return Ok(*id);
+            }
+            let id = self.insert(now, key);
+            fresh.push(id);
+            Ok(id)
+        };
+        wanted.iter().map(one).collect()
+    }
+
+    fn answer(&self, (check, address): &(String, String), id: Result<TargetId, String>) -> Row {
+        let row = id.map(|id| self.targets.get(id).map(Target::row));
+        match row {
+            // In the caller's own spelling, so that it finds its row.
+            Ok(Some(row)) => Row { address: address.clone(), ..row },
+            Ok(None) => Row::unknown(check, address, no_such_check(check)),
+            Err(reason) => Row::unknown(check, address, reason),
+        }
     }
 
     /// A name left the bus. Whether it was a watcher's.
@@ -202,13 +188,13 @@ impl Registry {
         if let Some(obstacle) = self.obstacle(&key) {
             return Err(obstacle);
         }
-        let id = self.ids.get(&key).copied().unwrap_or_else(|| self.insert(&key));
-        let target = self.targets.get_mut(&id).expect("every id in `ids` is a target's");
-        target.asked = true;
-        match target.phase {
-            Phase::Unconfigured => self.set_phase(id, Phase::Waiting { at: now, first: true }),
-            Phase::Waiting { first, .. } => self.set_phase(id, Phase::Waiting { at: now, first }),
-            Phase::Probing { .. } => {}
+        let id = self.ids.get(&key).copied().unwrap_or_else(|| self.insert(now, key));
+        let is_probing = self.alter(id, |target| {
+            target.asked = true;
+            target.is_probing()
+        });
+        if is_probing == Some(false) {
+            self.set_phase(id, Phase::Waiting { at: now, postponed: false });
         }
         Ok(id)
     }
@@ -217,9 +203,13 @@ impl Registry {
     #[must_use]
     pub fn on_time(&mut self, now: Instant, limit: usize) -> Vec<Action> {
         let mut actions = Vec::new();
-        for keys in self.watchers.take_expired(now) {
-            actions.extend(self.release(&keys));
+        self.memories.expire(now);
+        for set in self.watchers.take_expired(now) {
+            actions.extend(self.release(&set));
         }
+        let is_overdue = self.schedule.deadline().is_some_and(|at| at + OVERDUE < now);
+        // As many as there were when it began: it takes several turns to see them all.
+        self.crowd = if is_overdue { self.crowd.max(self.schedule.count_due(now)) } else { 0 };
         for _ in 0..limit {
             let Some(id) = self.schedule.pop(now) else { break };
             actions.extend(self.on_due(now, id));
@@ -228,16 +218,24 @@ impl Registry {
     }
 
     fn on_due(&mut self, now: Instant, id: TargetId) -> Option<Action> {
-        let target = self.targets.get_mut(&id)?;
+        let target = self.targets.get_mut(id)?;
         match target.phase {
             Phase::Unconfigured => None,
-            Phase::Waiting { first, .. } => {
+            Phase::Waiting { at, postponed } => {
                 let check = Arc::clone(self.checks.get(&*target.key.0)?);
-                let address = target.key.1;
-                let deadline = now + check.timeout;
-                target.phase = Phase::Probing { started: now, deadline, first };
-                self.schedule.add(deadline, id);
-                Some(Action::Start { id, check, address })
+                // Once: a machine that cannot keep up must not put off the same ones for ever.
+                let (phase, action) = if self.crowd > 0 && at + OVERDUE < now && !postponed {
+                    let delay = Schedule::first_delay(target.place, self.crowd, check.interval);
+                    (Phase::Waiting { at: now + delay, postponed: true }, None)
+                } else {
+                    let deadline = now + check.timeout;
+                    let start = Action::Start { id, check, address: target.key.1 };
+                    (Phase::Probing { started: now, deadline }, Some(start))
+                };
+                // `pop` has taken the former deadline out.
+                self.schedule.add(phase.deadline()?, id);
+                target.phase = phase;
+                action
             }
             // Stays in this phase, without a deadline, until the outcome comes in.
             Phase::Probing { deadline, .. } => Some(Action::TimeOut { id, late: now - deadline }),
@@ -252,118 +250,64 @@ impl Registry {
         id: TargetId,
         outcome: Outcome,
     ) -> Option<Judged> {
-        let target = self.targets.get_mut(&id)?;
-        let Phase::Probing { started, first, .. } = target.phase else { return None };
+        let target = self.targets.get(id)?;
+        let Phase::Probing { started, .. } = target.phase else { return None };
         let check = Arc::clone(self.checks.get(&*target.key.0)?);
         let before = target.judgement.state();
         let took = now - started;
         let is_local = matches!(outcome, Outcome::Local(_));
-        let change = target.judgement.on_outcome(check.thresholds, outcome, took, wall);
-        let soon = is_local || target.judgement.is_changing();
-        let mut next = started + check.interval;
-        if first {
-            next = started + self.schedule.second_delay(&target.key, check.interval);
-        }
-        if soon {
-            next = next.min(now + check.retry_interval);
-        }
-        target.asked = false;
-        let is_watched = target.watches > 0;
-        let judged = Judged { row: target.row(), before, took, is_watched };
-        self.set_phase(id, Phase::Waiting { at: next.max(now), first: false });
+        let (change, weighs_otherwise) = self.alter(id, |target| {
+            target.asked = false;
+            target.stumbles = if is_local { target.stumbles.saturating_add(1) } else { 0 };
+            let weight = target.judgement.weight();
+            let change = target.judgement.on_outcome(check.rules(), outcome, took, Moment { now, wall });
+            (change, weight != target.judgement.weight())
+        })?;
+        self.set_phase(
+            id,
+            Phase::Waiting { at: self.next_probe(now, id, started, &check)?, postponed: false },
+        );
+        self.memories.on_judged(change, weighs_otherwise);
         if change != Change::Nothing {
             self.changed.insert(id);
         }
+        let target = self.targets.get(id)?;
+        let is_watched = target.watches > 0;
+        let judged = Judged { row: target.row(), before, took, is_watched };
         if !is_watched {
             self.remove(id);
         }
         Some(judged)
     }
 
-    /// The configuration was read again. Checks that are the same keep everything; targets of a changed one keep
-    /// their state until the new check's first result.
-    #[must_use]
-    pub fn on_reload(&mut self, now: Instant, wall: WallClock, checks: Checks) -> Vec<Action> {
-        let all_names = self.checks.keys().chain(checks.keys());
-        let differs = |name: &&String| self.checks.get(*name) != checks.get(*name);
-        let names: HashSet<String> = all_names.filter(differs).cloned().collect();
-        if names.is_empty() {
-            return Vec::new();
-        }
-        self.checks = Arc::new(checks);
-        let concerned = self.targets.iter().filter(|(_, target)| names.contains(&*target.key.0));
-        let concerned: BTreeSet<TargetId> = concerned.map(|(id, _)| *id).collect();
-        let together = concerned.len();
-        concerned.into_iter().filter_map(|id| self.on_check_differs(now, wall, id, together)).collect()
-    }
-
-    fn on_check_differs(
-        &mut self,
-        now: Instant,
-        wall: WallClock,
-        id: TargetId,
-        together: usize,
-    ) -> Option<Action> {
-        let obstacle = self.obstacle(&self.targets.get(&id)?.key);
-        let target = self.targets.get_mut(&id)?;
-        let is_probing = matches!(target.phase, Phase::Probing { .. });
-        self.changed.insert(id);
-        if let Some(obstacle) = obstacle {
-            target.judgement.forget(obstacle, wall);
-            let was_asked = std::mem::take(&mut target.asked);
-            let is_wanted = target.watches > 0;
-            self.set_phase(id, Phase::Unconfigured);
-            if !is_wanted {
-                self.remove(id);
-            }
-            return (is_probing || was_asked).then_some(Action::Gone(id));
-        }
-        let _ = target.judgement.on_check_changed();
-        self.start_first_round(now, id, together);
-        is_probing.then_some(Action::Cancel(id))
+    /// When the probe after one that started at `started` and has ended now is to start.
+    fn next_probe(&self, now: Instant, id: TargetId, started: Instant, check: &Check) -> Option<Instant> {
+        let target = self.targets.get(id)?;
+        let interval = check.interval_in(target.judgement.state());
+        let regular = self.schedule.next_regular(target.place, started, interval);
+        let retry = if target.stumbles > 0 {
+            // What this machine cannot do now, it may not be able to do for hours: each time twice as long.
+            let doubled = 2_u32.saturating_pow(u32::from(target.stumbles) - 1);
+            Some(check.retry_interval.saturating_mul(doubled).min(interval))
+        } else {
+            target.judgement.is_changing().then_some(check.retry_interval)
+        };
+        let count = target.judgement.probes().wrapping_add(u64::from(target.stumbles));
+        let soon = retry.map(|retry| now + Schedule::retry_delay(target.place, count, retry));
+        Some(soon.map_or(regular, |soon| soon.min(regular)).max(now))
     }
 
     /// What changed since the last call, with the generation that this makes.
     pub fn take_changes(&mut self) -> Option<(u64, Vec<Row>)> {
         let changed = std::mem::take(&mut self.changed);
         let targets =
-            changed.iter().filter_map(|id| self.targets.get(id)).filter(|target| target.watches > 0);
+            changed.iter().filter_map(|id| self.targets.get(*id)).filter(|target| target.watches > 0);
         let rows: Vec<Row> = targets.map(Target::row).collect();
         if rows.is_empty() {
             return None;
         }
         self.generation += 1;
         Some((self.generation, rows))
-    }
-
-    fn answer(&self, check: &str, address: &str) -> Row {
-        let unknown = |reason: String| Row {
-            check: check.to_owned(),
-            address: address.to_owned(),
-            state: State::Unknown,
-            reason,
-            since: WallClock::default(),
-            weight: None,
-        };
-        let parsed = match parse_address(address) {
-            Ok(parsed) => parsed,
-            Err(reason) => return unknown(reason),
-        };
-        let id = self.ids.get(&(Arc::from(check), parsed));
-        match id.and_then(|id| self.targets.get(id)) {
-            // In the caller's own spelling, so that it finds its row.
-            Some(target) => Row { address: address.to_owned(), ..target.row() },
-            None => unknown(no_such_check(check)),
-        }
-    }
-
-    /// One more set holds the target. `Some`: it is new.
-    fn claim(&mut self, key: &Key) -> Option<TargetId> {
-        let known = self.ids.get(key).copied();
-        let id = known.unwrap_or_else(|| self.insert(key));
-        let target = self.targets.get_mut(&id).expect("every id in `ids` is a target's");
-        target.watches += 1;
-        if known.is_some() { None } else { Some(id) }
     }
 
     /// Why there cannot be a probe of this; `None`: there can.
@@ -374,89 +318,85 @@ impl Registry {
         }
     }
 
-    fn insert(&mut self, key: &Key) -> TargetId {
-        let id = TargetId(self.next_id);
-        self.next_id += 1;
-        let why = self.obstacle(key).unwrap_or_else(|| NOT_PROBED_YET.to_owned());
-        let target = Target {
-            key: key.clone(),
-            judgement: Judgement::unknown(why),
-            phase: Phase::Unconfigured,
-            watches: 0,
-            asked: false,
+    /// A target that nobody watches yet and that is not probed yet.
+    fn insert(&mut self, now: Instant, key: Key) -> TargetId {
+        let judgement = match self.obstacle(&key) {
+            Some(obstacle) => Judgement::unknown(obstacle),
+            None => self.recall(now, &key).unwrap_or_else(|| Judgement::unknown(NOT_PROBED_YET)),
         };
-        self.targets.insert(id, target);
-        self.ids.insert(key.clone(), id);
+        let place = self.schedule.place_of(&key);
+        let id = self.targets.insert(Target::new(key.clone(), judgement, place));
+        self.ids.insert(key, id);
         id
     }
 
-    /// Let the first probe with this check come, one of `together`.
-    fn start_first_round(&mut self, now: Instant, id: TargetId, together: usize) {
-        let Some(target) = self.targets.get(&id) else { return };
-        if self.obstacle(&target.key).is_some() {
-            return;
+    /// Let the first probes with these targets' checks come: at once, but not all in the same moment. What an earlier
+    /// run knows waits for its place in the interval.
+    fn start_first_round(&mut self, now: Instant, fresh: &[TargetId]) {
+        let first = |id: &TargetId| {
+            let target = self.targets.get(*id)?;
+            let check =
+                self.checks.get(&*target.key.0).filter(|check| misfit(check, target.key.1).is_none())?;
+            let delay = Schedule::first_delay(target.place, fresh.len(), check.interval);
+            if target.judgement.is_settled() {
+                let interval = check.interval_in(target.judgement.state());
+                return Some((*id, self.schedule.next_place(target.place, now, interval)));
+            }
+            Some((*id, now + delay))
+        };
+        let firsts: Vec<(TargetId, Instant)> = fresh.iter().filter_map(first).collect();
+        for (id, at) in firsts {
+            self.set_phase(id, Phase::Waiting { at, postponed: false });
         }
-        let Some(check) = self.checks.get(&*target.key.0) else { return };
-        let at = now + self.schedule.first_delay(&target.key, together, check.interval);
-        self.set_phase(id, Phase::Waiting { at, first: true });
     }
 
     /// One set less holds each of these targets; those that nobody wants any more go.
-    fn release(&mut self, keys: &HashSet<Key>) -> Vec<Action> {
+    fn release(&mut self, set: &[TargetId]) -> Vec<Action> {
         let mut actions = Vec::new();
-        for key in keys {
-            let Some(id) = self.ids.get(key).copied() else { continue };
-            let Some(target) = self.targets.get_mut(&id) else { continue };
-            target.watches -= 1;
-            if target.watches > 0 || target.asked {
-                continue;
+        for id in set {
+            let wanted = self.alter(*id, |target| {
+                target.watches -= 1;
+                target.watches > 0 || target.asked
+            });
+            if wanted == Some(false) {
+                actions.extend(self.remove(*id).then_some(Action::Cancel(*id)));
             }
-            if matches!(target.phase, Phase::Probing { .. }) {
-                actions.push(Action::Cancel(id));
-            }
-            self.remove(id);
         }
         actions
     }
 
-    fn remove(&mut self, id: TargetId) {
-        self.set_phase(id, Phase::Unconfigured);
-        if let Some(target) = self.targets.remove(&id) {
-            self.ids.remove(&target.key);
-        }
+    /// Whether a probe of it was running.
+    fn remove(&mut self, id: TargetId) -> bool {
+        self.set_phase(id, Phase::Unconfigured)
+            .inspect(|_| {
+                if let Some(target) = self.targets.remove(id) {
+                    self.counts.shift(target.counted_as(), None);
+                    self.ids.remove(&target.key);
+                    self.memories.on_set_changed();
+                }
+            })
+            .is_some_and(Phase::is_probing)
     }
 
-    /// The only way to another phase from outside of [`Registry::on_due`]: keeps the schedule in step.
-    fn set_phase(&mut self, id: TargetId, phase: Phase) {
-        let Some(target) = self.targets.get_mut(&id) else { return };
+    /// The only way to another phase from outside of [`Registry::on_due`]: keeps the schedule in step. The former one.
+    fn set_phase(&mut self, id: TargetId, phase: Phase) -> Option<Phase> {
+        let target = self.targets.get_mut(id)?;
         if let Some(at) = target.phase.deadline() {
             self.schedule.remove(at, id);
         }
         if let Some(at) = phase.deadline() {
             self.schedule.add(at, id);
         }
-        target.phase = phase;
-    }
-}
-
-impl Target {
-    fn row(&self) -> Row {
-        Row {
-            check: self.key.0.as_ref().to_owned(),
-            address: spell(self.key.1),
-            state: self.judgement.state(),
-            reason: self.judgement.reason(),
-            since: self.judgement.since(),
-            weight: self.judgement.weight(),
-        }
+        Some(std::mem::replace(&mut target.phase, phase))
     }
 
-    fn detail(&self) -> Detail {
-        let next = match self.phase {
-            Phase::Waiting { at, .. } => Some(at),
-            Phase::Unconfigured | Phase::Probing { .. } => None,
-        };
-        Detail { row: self.row(), last_duration: self.judgement.last_duration(), next }
+    /// The only way to change a target's judgement or its watches: keeps the counts in step.
+    fn alter<R>(&mut self, id: TargetId, change: impl FnOnce(&mut Target) -> R) -> Option<R> {
+        let target = self.targets.get_mut(id)?;
+        let before = target.counted_as();
+        let result = change(target);
+        self.counts.shift(before, target.counted_as());
+        Some(result)
     }
 }
 
@@ -464,48 +404,12 @@ fn no_such_check(name: &str) -> String {
     format!("no check '{name}' is configured")
 }
 
-/// Why a check of this kind cannot be made of `address`. Watchers may name a target before its check is configured.
-fn misfit(check: &Check, address: SocketAddr) -> Option<String> {
-    let kind = check.kind.as_str();
-    if address == NOWHERE && !check.kind.is_local() && check.connect.address.is_none() {
-        return Some(format!("a check of type \"{kind}\" needs a target's address"));
-    }
-    if address.port() == 0 && check.kind.needs_port() && check.connect.port.is_none() {
-        let address = address.ip();
-        return Some(format!("'{address}' names no port, and a check of type \"{kind}\" needs one"));
-    }
-    None
-}
+#[cfg(test)]
+use crate::target::State;
 
-/// The target that is this machine: "" on the bus.
-const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
-    if text.is_empty() {
-        return Ok(NOWHERE);
-    }
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(address, 0));
-    }
-    match text.parse::<SocketAddr>() {
-        Ok(address) if address.port() == 0 => Err(format!("'{text}' has port 0, which nothing listens on")),
-        Ok(address) => Ok(address),
-        Err(_) => {
-            Err(format!("'{text}' is not an address, such as 192.0.2.1:80, [2001:db8::1]:80 or 192.0.2.1"))
-        }
-    }
-}
-
-/// As [`parse_address`] reads it.
-fn spell(address: SocketAddr) -> String {
-    if address == NOWHERE {
-        String::new()
-    } else if address.port() == 0 {
-        address.ip().to_string()
-    } else {
-        address.to_string()
-    }
-}
-
+#[cfg(test)]
+mod crowds;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -1,15 +1,36 @@
-//! When each target is looked at next: an ordered set of deadlines, and the seeded spreading of first probes.
+//! When each target is looked at next: an ordered set of deadlines, and the seeded spreading of probes.
 //!
 //! Exactly one deadline per target (its next probe, or the end of the running one's time); what it means, the
-//! target knows. Moving a deadline costs O(log n), so tens of thousands of targets need no timer each.
+//! target knows. Moving a deadline costs O(log n), so tens of thousands of targets need no timer each. Every target
+//! has a place of its own within its interval, to which it returns whatever brought many together: a start, a
+//! reload, an outage.
 
 use std::collections::BTreeSet;
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 use std::time::{Duration, Instant};
+
+use crate::mix::mix;
 
 /// Names one target for as long as it is watched; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetId(pub u64);
+
+/// Where a target stands in any span of time, as a part of 2^64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u64);
+
+impl Place {
+    /// From none of `span` to almost all.
+    fn within(self, span: Duration) -> Duration {
+        let part = (u128::from(nanoseconds(span)) * u128::from(self.0)) >> 64;
+        Duration::from_nanos(u64::try_from(part).expect("less than the whole"))
+    }
+
+    /// An unrelated one.
+    fn another(self, number: u64) -> Self {
+        Self(mix(self.0, &number))
+    }
+}
 
 /// First probes of many targets are spread over at most this long…
 const FIRST_ROUND: Duration = Duration::from_secs(1);
@@ -20,12 +41,14 @@ const FIRST_ROUND_PER_TARGET: Duration = Duration::from_millis(1);
 pub struct Schedule {
     due: BTreeSet<(Instant, TargetId)>,
     seed: u64,
+    /// From where places in an interval are counted.
+    epoch: Instant,
 }
 
 impl Schedule {
-    /// Equal seeds give equal times; two directors should differ in theirs.
-    pub fn new(seed: u64) -> Self {
-        Self { due: BTreeSet::new(), seed }
+    /// Equal seeds give equal times after `epoch`; two directors should differ in theirs.
+    pub fn new(seed: u64, epoch: Instant) -> Self {
+        Self { due: BTreeSet::new(), seed, epoch }
     }
 
     pub fn add(&mut self, at: Instant, id: TargetId) {
@@ -50,51 +73,58 @@ impl Schedule {
         self.due.pop_first().map(|(_, id)| id)
     }
 
+    /// How many are due at `then`.
+    pub fn count_due(&self, then: Instant) -> usize {
+        self.due.range(..=(then, TargetId(u64::MAX))).count()
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.due.len()
     }
 
-    /// How long a new target waits for its first probe when `together` targets are new in the same turn: never
-    /// all at once, and never longer than an interval.
-    pub fn first_delay(&self, key: &impl Hash, together: usize, interval: Duration) -> Duration {
+    pub fn place_of(&self, key: &impl Hash) -> Place {
+        Place(mix(self.seed, key))
+    }
+
+    /// How long a target waits for its first probe when `together` targets begin in the same turn: never all at
+    /// once, and never longer than an interval.
+    pub fn first_delay(place: Place, together: usize, interval: Duration) -> Duration {
         let together = u32::try_from(together).unwrap_or(u32::MAX);
-        let window = FIRST_ROUND.min(interval).min(FIRST_ROUND_PER_TARGET.saturating_mul(together));
-        self.fraction_of(window, key)
+        place.within(FIRST_ROUND.min(interval).min(FIRST_ROUND_PER_TARGET.saturating_mul(together)))
     }
 
-    /// From the start of a target's first probe to that of its second: between half an interval and a whole one,
-    /// so that the first round's crowd is spread over the interval from then on.
-    pub fn second_delay(&self, key: &impl Hash, interval: Duration) -> Duration {
-        interval - self.fraction_of(interval / 2, &(key, "second"))
+    /// When the probe after one that started at `started` is to start: an interval later at most, and not before
+    /// half of it is over. It is the target's place, if that can be; else on the way to it, so that all targets are
+    /// in their places two probes after whatever brought them together.
+    pub fn next_regular(&self, place: Place, started: Instant, interval: Duration) -> Instant {
+        let until = self.until_place(place, started, interval);
+        started + if until > interval / 2 { until } else { (until + interval) / 2 }
     }
 
-    /// A seeded part of `window`, from none of it to almost all.
-    fn fraction_of(&self, window: Duration, key: &impl Hash) -> Duration {
-        let mut hasher = Mixer(self.seed);
-        key.hash(&mut hasher);
-        let part = u32::try_from(hasher.finish() >> 48).expect("16 bits fit");
-        window * part / 65_536
+    /// The target's place in the interval that begins at `now`.
+    pub fn next_place(&self, place: Place, now: Instant, interval: Duration) -> Instant {
+        now + self.until_place(place, now, interval)
+    }
+
+    /// More than nothing, and an interval at most.
+    fn until_place(&self, place: Place, from: Instant, interval: Duration) -> Duration {
+        let interval = nanoseconds(interval).max(1);
+        let place = nanoseconds(place.within(Duration::from_nanos(interval)));
+        let elapsed = nanoseconds(from.saturating_duration_since(self.epoch)) % interval;
+        let until = if place > elapsed { place - elapsed } else { place + interval - elapsed };
+        Duration::from_nanos(until)
+    }
+
+    /// From the end of probe number `count` to the next where the result may change the state: `retry`, or up to a
+    /// quarter less, so that servers that fail together are not asked again together.
+    pub fn retry_delay(place: Place, count: u64, retry: Duration) -> Duration {
+        retry - place.another(count).within(retry / 4)
     }
 }
 
-/// A hasher whose result depends on the seed and the key only (the standard library's is unspecified between
-/// versions): FNV-1a, then SplitMix64's finish to spread it over all bits.
-struct Mixer(u64);
-
-impl Hasher for Mixer {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        let mut z = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -106,20 +136,44 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_secs(6);
 
-    fn keys(count: u16) -> impl Iterator<Item = (&'static str, SocketAddr)> {
-        (0..count).map(|port| ("tcp", SocketAddr::from(([10, 0, 0, 1], port))))
+    fn start() -> Instant {
+        Clock::new().unwrap().now()
+    }
+
+    fn schedule(seed: u64) -> Schedule {
+        Schedule::new(seed, start())
+    }
+
+    fn places(schedule: &Schedule, count: u16) -> Vec<Place> {
+        let keys = (0..count).map(|port| ("tcp", SocketAddr::from(([10, 0, 0, 1], port))));
+        keys.map(|key| schedule.place_of(&key)).collect()
+    }
+
+    /// How many of the moments fall into each tenth of `span`, counted from `from`.
+    fn tenths(moments: impl Iterator<Item = Instant>, from: Instant, span: Duration) -> [u32; 10] {
+        let mut tenths = [0_u32; 10];
+        for moment in moments {
+            let tenth = (moment - from).as_nanos() * 10 / span.as_nanos() % 10;
+            tenths[usize::try_from(tenth).unwrap()] += 1;
+        }
+        tenths
+    }
+
+    fn is_even(tenths: &[u32; 10]) -> bool {
+        tenths.iter().all(|count| (850..1_150).contains(count))
     }
 
     #[test]
     fn what_is_due_comes_out_in_order_and_only_when_due() {
-        let start = Clock::new().unwrap().now();
-        let mut schedule = Schedule::new(1);
+        let start = start();
+        let mut schedule = Schedule::new(1, start);
         for (milliseconds, id) in [(30, 3), (10, 1), (20, 2), (40, 4)] {
             schedule.add(start + Duration::from_millis(milliseconds), TargetId(id));
         }
         schedule.remove(start + Duration::from_millis(20), TargetId(2));
         assert_eq!(schedule.deadline(), Some(start + Duration::from_millis(10)));
         let now = start + Duration::from_millis(30);
+        assert_eq!(schedule.count_due(now), 2);
         assert_eq!(schedule.pop(now), Some(TargetId(1)));
         assert_eq!(schedule.pop(now), Some(TargetId(3)));
         assert_eq!(schedule.pop(now), None);
@@ -128,40 +182,83 @@ mod tests {
 
     #[test]
     fn a_few_new_targets_are_probed_within_milliseconds() {
-        let schedule = Schedule::new(7);
-        for key in keys(2) {
-            assert!(schedule.first_delay(&key, 2, INTERVAL) < Duration::from_millis(2));
+        for place in places(&schedule(7), 2) {
+            assert!(Schedule::first_delay(place, 2, INTERVAL) < Duration::from_millis(2));
         }
     }
 
     #[test]
     fn many_new_targets_are_spread_over_a_second_and_never_longer_than_an_interval() {
-        let schedule = Schedule::new(7);
-        let mut tenths = [0_u32; 10];
-        for key in keys(10_000) {
-            let delay = schedule.first_delay(&key, 10_000, INTERVAL);
-            assert!(delay < Duration::from_secs(1));
-            tenths[usize::try_from(delay.as_millis() / 100).unwrap()] += 1;
-            assert!(
-                schedule.first_delay(&key, 10_000, Duration::from_millis(200)) < Duration::from_millis(200)
-            );
-        }
-        assert!(tenths.iter().all(|count| (850..1_150).contains(count)), "{tenths:?}");
+        let schedule = schedule(7);
+        let delays: Vec<_> = places(&schedule, 10_000)
+            .into_iter()
+            .map(|place| Schedule::first_delay(place, 10_000, INTERVAL))
+            .collect();
+        let second = Duration::from_secs(1);
+        assert!(delays.iter().all(|delay| *delay < second));
+        let start = start();
+        let tenths = tenths(delays.iter().map(|delay| start + *delay), start, second);
+        assert!(is_even(&tenths), "{tenths:?}");
+        let short = Duration::from_millis(200);
+        let within = |place| Schedule::first_delay(place, 10_000, short) < short;
+        assert!(places(&schedule, 10_000).into_iter().all(within));
     }
 
     #[test]
-    fn the_second_round_is_spread_over_half_an_interval_and_is_never_late() {
-        let schedule = Schedule::new(7);
-        let delays: Vec<_> = keys(10_000).map(|key| schedule.second_delay(&key, INTERVAL)).collect();
-        assert!(delays.iter().all(|delay| *delay > INTERVAL / 2 && *delay <= INTERVAL));
-        let early = delays.iter().filter(|delay| **delay < INTERVAL * 3 / 4).count();
-        assert!((4_500..5_500).contains(&early), "{early}");
+    fn a_crowd_is_spread_over_the_whole_interval_two_probes_later_and_no_probe_is_late_or_early() {
+        let schedule = schedule(7);
+        let crowd = schedule.epoch + Duration::from_millis(12_345);
+        let mut moments = Vec::new();
+        for place in places(&schedule, 10_000) {
+            let mut started = crowd;
+            for _ in 0..2 {
+                let next = schedule.next_regular(place, started, INTERVAL);
+                assert!(next - started > INTERVAL / 2 && next - started <= INTERVAL);
+                started = next;
+            }
+            moments.push(started);
+            // From here on it keeps its place, a loop that is late by some milliseconds notwithstanding.
+            let late = started + Duration::from_millis(5);
+            assert_eq!(schedule.next_regular(place, late, INTERVAL), started + INTERVAL);
+        }
+        let tenths = tenths(moments.into_iter(), schedule.epoch, INTERVAL);
+        assert!(is_even(&tenths), "{tenths:?}");
+    }
+
+    #[test]
+    fn places_in_the_interval_that_begins_now_are_spread_over_all_of_it() {
+        let schedule = schedule(7);
+        let now = schedule.epoch + Duration::from_millis(999);
+        let moments: Vec<_> = places(&schedule, 10_000)
+            .into_iter()
+            .map(|place| schedule.next_place(place, now, INTERVAL))
+            .collect();
+        assert!(moments.iter().all(|moment| *moment > now && *moment <= now + INTERVAL));
+        let tenths = tenths(moments.into_iter(), now, INTERVAL);
+        assert!(is_even(&tenths), "{tenths:?}");
+    }
+
+    #[test]
+    fn who_failed_together_is_asked_again_apart_and_no_later_than_the_retry_interval() {
+        let second = Duration::from_secs(1);
+        let places = places(&schedule(7), 10_000);
+        let mut in_millisecond = std::collections::HashMap::new();
+        for place in &places {
+            let delay = Schedule::retry_delay(*place, 3, second);
+            assert!(delay > second * 3 / 4 && delay <= second);
+            *in_millisecond.entry(delay.as_millis()).or_insert(0_u32) += 1;
+        }
+        let most = in_millisecond.values().max().unwrap();
+        assert!(*most < 100, "{most} of 10,000 in one millisecond");
+        let again = Schedule::retry_delay(places[0], 4, second);
+        assert_ne!(again, Schedule::retry_delay(places[0], 3, second), "not in step from one to the next");
     }
 
     #[test]
     fn equal_seeds_give_equal_times_and_other_seeds_other_ones() {
         let delays = |seed| {
-            keys(50).map(|key| Schedule::new(seed).first_delay(&key, 5_000, INTERVAL)).collect::<Vec<_>>()
+            let places = places(&schedule(seed), 50);
+            places.into_iter().map(|place| Schedule::first_delay(place, 5_000, INTERVAL)).collect::<Vec<_>>()
         };
         assert_eq!(delays(1), delays(1));
         assert_ne!(delays(1), delays(2));

@@ -2,12 +2,36 @@
 //!
 //! Unknown is not down: it means that nobody has looked yet. The first result decides at once; after that a state
 //! changes only when `rise` or `fall` results in a row say so. A probe that could not run for reasons of this
-//! machine says nothing about the server and never counts.
+//! machine says nothing about the server and never counts. With damping, a server that flaps stays down for longer.
+
+mod damping;
+mod time;
 
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use daemon::units::format_duration;
 
 use crate::probe::Outcome;
+
+pub use self::damping::Damping;
+use self::damping::Flaps;
+pub use self::time::WallClock;
+
+/// One moment on both clocks: ours, which spans of time are measured with, and the wall's, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    pub now: Instant,
+    pub wall: WallClock,
+}
+
+impl Moment {
+    /// So much later on both.
+    fn later(self, by: Duration) -> Self {
+        let microseconds = u64::try_from(by.as_micros()).unwrap_or(u64::MAX);
+        Self { now: self.now + by, wall: WallClock(self.wall.0.saturating_add(microseconds)) }
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -27,10 +51,6 @@ impl State {
     }
 }
 
-/// Microseconds of CLOCK_REALTIME, as the bus tells them; 0 is "never".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WallClock(pub u64);
-
 /// How many results in a row change the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
@@ -38,6 +58,13 @@ pub struct Thresholds {
     pub rise: NonZeroU32,
     /// Failures that take a server from up to down. keepalived's `retry` is one less.
     pub fall: NonZeroU32,
+}
+
+/// What it takes to believe a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    pub thresholds: Thresholds,
+    pub damping: Option<Damping>,
 }
 
 /// What a result changed, as far as a watcher can see.
@@ -48,6 +75,12 @@ pub enum Change {
     /// The state is the same; the reason or the weight is another one.
     Reason,
     State,
+}
+
+impl Change {
+    pub fn is_news(self) -> bool {
+        self != Self::Nothing
+    }
 }
 
 /// What is known about one target.
@@ -63,9 +96,44 @@ pub struct Judgement {
     against: u32,
     /// Whether the next result decides at once: at the start, and after the check was changed.
     provisional: bool,
-    last_duration: Option<Duration>,
+    last: Option<Last>,
     /// As the last pass gave it.
     weight: Option<u16>,
+    /// Nothing where there is no damping, or nothing to damp yet.
+    flaps: Option<Box<Flaps>>,
+    probes: u64,
+    changes: u64,
+}
+
+/// The last probe that was judged.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    ended: Instant,
+    took: Duration,
+}
+
+/// How far a target is from another state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Results in a row that disagree with the state…
+    pub against: u32,
+    /// …and how many change it.
+    pub needed: u32,
+}
+
+/// What outlives this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Memory {
+    pub is_up: bool,
+    pub since: WallClock,
+    pub reason: String,
+    /// When it was last judged.
+    pub judged: Instant,
+    pub weight: Option<u16>,
+    /// The check is another one than that which judged.
+    pub provisional: bool,
+    /// Damping keeps it down; since when it has been good, if it is.
+    pub held: Option<Option<Moment>>,
 }
 
 impl Judgement {
@@ -78,9 +146,46 @@ impl Judgement {
             note: None,
             against: 0,
             provisional: true,
-            last_duration: None,
+            last: None,
             weight: None,
+            flaps: None,
+            probes: 0,
+            changes: 0,
         }
+    }
+
+    /// As an earlier run left it. Its results count as if there had been no restart.
+    pub fn remembered(memory: Memory) -> Self {
+        let Memory { is_up, since, reason, judged, weight, provisional, held } = memory;
+        let note = if provisional { CHECK_CHANGED } else { RESTARTED };
+        Self {
+            state: if is_up { State::Up } else { State::Down },
+            since,
+            note: Some(note.to_owned()),
+            provisional,
+            last: Some(Last { ended: judged, took: Duration::ZERO }),
+            weight,
+            flaps: held.map(|good_since| Box::new(Flaps::held(good_since))),
+            ..Self::unknown(reason)
+        }
+    }
+
+    /// What a later run should know; nothing about what is unknown.
+    pub fn memory(&self) -> Option<Memory> {
+        let is_up = match self.state {
+            State::Unknown => return None,
+            State::Up => true,
+            State::Down => false,
+        };
+        Some(Memory {
+            is_up,
+            since: self.since,
+            reason: self.verdict.clone(),
+            judged: self.last?.ended,
+            weight: self.weight(),
+            provisional: self.provisional,
+            held: self.flaps.as_deref().filter(|flaps| flaps.is_held()).map(Flaps::good_since),
+        })
     }
 
     pub fn state(&self) -> State {
@@ -92,9 +197,19 @@ impl Judgement {
         self.since
     }
 
-    /// How long the last probe that was judged took.
+    /// How long the last probe that was judged took; `None`: there was none in this run.
     pub fn last_duration(&self) -> Option<Duration> {
-        self.last_duration
+        self.last.filter(|_| self.probes > 0).map(|last| last.took)
+    }
+
+    /// How many probes were judged in this run.
+    pub fn probes(&self) -> u64 {
+        self.probes
+    }
+
+    /// How often the state changed in this run.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// The weight that the check gives the server, which it does only while it is up.
@@ -104,7 +219,33 @@ impl Judgement {
 
     /// Whether results are under way that may change the state: look again soon.
     pub fn is_changing(&self) -> bool {
-        self.against > 0
+        self.against > 0 && !self.is_held()
+    }
+
+    pub fn progress(&self, thresholds: Thresholds) -> Progress {
+        let needed = match self.state {
+            State::Unknown => 1,
+            State::Up | State::Down if self.provisional => 1,
+            State::Up => thresholds.fall.get(),
+            State::Down => thresholds.rise.get(),
+        };
+        Progress { against: self.against, needed }
+    }
+
+    /// Whether it is known, and by the check as it is now.
+    pub fn is_settled(&self) -> bool {
+        self.state != State::Unknown && !self.provisional
+    }
+
+    /// Whether damping keeps it down.
+    pub fn is_held(&self) -> bool {
+        self.flaps.as_ref().is_some_and(|flaps| flaps.is_held())
+    }
+
+    /// When damping will let it up, if it passes until then; `None`: it is not held, or does not pass.
+    pub fn held_until(&self, rules: Rules) -> Option<WallClock> {
+        let good_since = self.flaps.as_ref()?.good_since()?;
+        Some(good_since.later(rules.damping?.hold).wall)
     }
 
     /// Why the state is what it is, for the operator.
@@ -115,21 +256,17 @@ impl Judgement {
         }
     }
 
-    /// A probe ended after `took`, at `wall`.
-    pub fn on_outcome(
-        &mut self,
-        thresholds: Thresholds,
-        outcome: Outcome,
-        took: Duration,
-        wall: WallClock,
-    ) -> Change {
+    /// A probe ended after `took`.
+    pub fn on_outcome(&mut self, rules: Rules, outcome: Outcome, took: Duration, at: Moment) -> Change {
+        let Thresholds { rise, fall } = rules.thresholds;
         let (says, text, weight, needed) = match outcome {
-            Outcome::Pass(text) => (State::Up, text, None, thresholds.rise.get()),
-            Outcome::PassWithWeight(text, weight) => (State::Up, text, Some(weight), thresholds.rise.get()),
-            Outcome::Fail(text) => (State::Down, text, None, thresholds.fall.get()),
+            Outcome::Pass(text) => (State::Up, text, None, rise.get()),
+            Outcome::PassWithWeight(text, weight) => (State::Up, text, Some(weight), rise.get()),
+            Outcome::Fail(text) => (State::Down, text, None, fall.get()),
             Outcome::Local(text) => return self.set_note(format!("could not probe: {text}")),
         };
-        self.last_duration = Some(took);
+        self.last = Some(Last { ended: at.now, took });
+        self.probes += 1;
         if says == self.state {
             return self.settle(text, weight);
         }
@@ -138,41 +275,80 @@ impl Judgement {
             let word = if says == State::Up { "pass" } else { "failure" };
             return self.set_note(format!("{text} ({word} {} of {needed})", self.against));
         }
+        if let Some(note) = self.damp(rules, says, &text, at) {
+            return self.set_note(note);
+        }
         let _ = self.settle(text, weight);
+        self.changes += 1;
         self.state = says;
-        self.since = wall;
+        self.since = at.wall;
         Change::State
+    }
+
+    /// The state is about to change to this. Why it does not, if damping is against it.
+    fn damp(&mut self, rules: Rules, says: State, text: &str, at: Moment) -> Option<String> {
+        let damping = rules.damping?;
+        if self.state == State::Unknown || self.provisional {
+            return None;
+        }
+        let flaps = self.flaps.get_or_insert_default();
+        if says != State::Up || flaps.may_rise(damping, at) {
+            if !flaps.is_held() {
+                flaps.on_change(damping, at.now);
+            }
+            return None;
+        }
+        let good_since = flaps.good_since()?;
+        let until = good_since.later(damping.hold);
+        let (count, within) = (damping.changes, format_duration(damping.within));
+        Some(format!(
+            "{text}; kept down after {count} changes within {within}: passes since {}, up at {} if it goes on so",
+            good_since.wall, until.wall
+        ))
     }
 
     /// The check behind this target is another one now: the state stays until the next result, which decides.
     pub fn on_check_changed(&mut self) -> Change {
         self.provisional = true;
         self.against = 0;
+        self.flaps = None;
         match self.state {
             State::Unknown => {
                 self.verdict = NOT_PROBED_YET.to_owned();
                 self.note = None;
                 Change::Reason
             }
-            State::Up | State::Down => {
-                self.set_note("the check was changed, not probed with it yet".to_owned())
-            }
+            State::Up | State::Down => self.set_note(CHECK_CHANGED.to_owned()),
         }
+    }
+
+    /// The check asks the same, and judges by these rules from now on.
+    pub fn on_rules_changed(&mut self, rules: Rules) -> Change {
+        let was_held = self.is_held();
+        if rules.damping.is_none() {
+            self.flaps = None;
+        }
+        if was_held && !self.is_held() { self.set_note(NOT_HELD.to_owned()) } else { Change::Nothing }
     }
 
     /// There is nothing to probe with any more: unknown, since `wall`, because of `why`.
     pub fn forget(&mut self, why: String, wall: WallClock) {
         let since = if self.state == State::Unknown { self.since } else { wall };
-        *self = Self { since, ..Self::unknown(why) };
+        *self = Self { since, probes: self.probes, changes: self.changes, ..Self::unknown(why) };
     }
 
-    /// The result agrees with the state.
+    /// The result agrees with the state, or makes it.
     fn settle(&mut self, text: String, weight: Option<u16>) -> Change {
         self.against = 0;
         self.provisional = false;
         let same = self.note.take().is_none() && self.verdict == text && self.weight == weight;
         self.verdict = text;
         self.weight = weight;
+        if let Some(flaps) = &mut self.flaps
+            && self.state == State::Down
+        {
+            flaps.on_failure();
+        }
         if same { Change::Nothing } else { Change::Reason }
     }
 
@@ -187,114 +363,9 @@ impl Judgement {
 
 /// The reason of a target whose first probe has not ended.
 pub const NOT_PROBED_YET: &str = "not probed yet";
+const CHECK_CHANGED: &str = "the check was changed, not probed with it yet";
+const NOT_HELD: &str = "damping was taken out of the check, the next passes count";
+const RESTARTED: &str = "not probed since checkd's restart";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TOOK: Duration = Duration::from_millis(3);
-
-    fn thresholds(rise: u32, fall: u32) -> Thresholds {
-        Thresholds { rise: NonZeroU32::new(rise).unwrap(), fall: NonZeroU32::new(fall).unwrap() }
-    }
-
-    /// Feeds one letter per result: p(ass), f(ail), l(ocal); returns one letter per state after it.
-    fn states(rise: u32, fall: u32, results: &str) -> String {
-        let mut judgement = Judgement::unknown(NOT_PROBED_YET);
-        let mut states = String::new();
-        for (step, result) in (1..).zip(results.chars()) {
-            let outcome = match result {
-                'p' => Outcome::Pass("connected".into()),
-                'f' => Outcome::Fail("connection refused".into()),
-                _ => Outcome::Local("too many open files".into()),
-            };
-            let before = judgement.state();
-            let change = judgement.on_outcome(thresholds(rise, fall), outcome, TOOK, WallClock(step));
-            assert_eq!(change == Change::State, before != judgement.state());
-            assert_eq!(change == Change::State, judgement.since() == WallClock(step));
-            states.push(match judgement.state() {
-                State::Unknown => '?',
-                State::Up => 'U',
-                State::Down => 'D',
-            });
-        }
-        states
-    }
-
-    #[test]
-    fn the_first_result_decides_at_once_whatever_rise_and_fall_say() {
-        assert_eq!(states(3, 3, "p"), "U");
-        assert_eq!(states(3, 3, "f"), "D");
-    }
-
-    #[test]
-    fn later_changes_need_rise_or_fall_results_in_a_row() {
-        assert_eq!(states(2, 3, "pffpfffpfpp"), "UUUUUUDDDDU");
-        assert_eq!(states(1, 1, "pfpf"), "UDUD");
-        assert_eq!(states(1, 2, "pfpfpfpff"), "UUUUUUUUD");
-    }
-
-    #[test]
-    fn a_probe_that_could_not_run_here_never_counts_in_either_direction() {
-        assert_eq!(states(1, 2, "lll"), "???");
-        assert_eq!(states(1, 2, "pllllflf"), "UUUUUUUD");
-        assert_eq!(states(1, 2, "flllp"), "DDDDU");
-    }
-
-    #[test]
-    fn the_reason_tells_what_is_under_way_and_what_was_before() {
-        let mut judgement = Judgement::unknown(NOT_PROBED_YET);
-        let two = thresholds(2, 2);
-        let fail = |text: &str, judgement: &mut Judgement| {
-            judgement.on_outcome(two, Outcome::Fail(text.into()), TOOK, WallClock(9))
-        };
-        assert_eq!(
-            judgement.on_outcome(two, Outcome::Pass("status 200".into()), TOOK, WallClock(1)),
-            Change::State
-        );
-        assert_eq!(judgement.reason(), "status 200");
-        assert_eq!(fail("status 500", &mut judgement), Change::Reason);
-        assert_eq!(judgement.reason(), "status 500 (failure 1 of 2); before: status 200");
-        assert!(judgement.is_changing());
-        assert_eq!(fail("status 502", &mut judgement), Change::State);
-        assert_eq!(judgement.reason(), "status 502");
-        assert_eq!(fail("status 502", &mut judgement), Change::Nothing);
-        assert_eq!(fail("status 503", &mut judgement), Change::Reason);
-        let local = Outcome::Local("too many open files".into());
-        assert_eq!(judgement.on_outcome(two, local.clone(), TOOK, WallClock(9)), Change::Reason);
-        assert_eq!(judgement.on_outcome(two, local, TOOK, WallClock(9)), Change::Nothing);
-        assert_eq!(judgement.reason(), "could not probe: too many open files; before: status 503");
-        assert_eq!(judgement.state(), State::Down);
-    }
-
-    #[test]
-    fn a_weight_is_that_of_the_last_pass_and_there_is_none_while_the_server_is_down() {
-        let mut judgement = Judgement::unknown(NOT_PROBED_YET);
-        let mut see = |outcome| {
-            let change = judgement.on_outcome(thresholds(1, 2), outcome, TOOK, WallClock(1));
-            (change, judgement.weight())
-        };
-        let pass = |weight| Outcome::PassWithWeight("load is low".into(), weight);
-        let fail = || Outcome::Fail("exit 1".into());
-        assert_eq!(see(pass(30)), (Change::State, Some(30)));
-        assert_eq!(see(pass(30)), (Change::Nothing, Some(30)));
-        assert_eq!(see(pass(7)), (Change::Reason, Some(7)), "a weight is told, though nothing else changed");
-        assert_eq!(see(fail()), (Change::Reason, Some(7)), "it is still up");
-        assert_eq!(see(fail()), (Change::State, None));
-        assert_eq!(see(pass(9)), (Change::State, Some(9)));
-        assert_eq!(see(Outcome::Pass("load is low".into())), (Change::Reason, None));
-    }
-
-    #[test]
-    fn a_changed_check_keeps_the_state_until_its_first_result_which_decides() {
-        let mut judgement = Judgement::unknown(NOT_PROBED_YET);
-        let three = thresholds(3, 3);
-        let _ = judgement.on_outcome(three, Outcome::Pass("status 200".into()), TOOK, WallClock(1));
-        assert_eq!(judgement.on_check_changed(), Change::Reason);
-        assert_eq!(judgement.state(), State::Up);
-        assert!(judgement.reason().contains("changed") && judgement.reason().contains("status 200"));
-        let fail = Outcome::Fail("status 404".into());
-        assert_eq!(judgement.on_outcome(three, fail, TOOK, WallClock(2)), Change::State);
-        assert_eq!((judgement.state(), judgement.since()), (State::Down, WallClock(2)));
-    }
-}
+mod tests;

@@ -1,13 +1,13 @@
 //! Who watches what. Every watcher has one set of targets, which it replaces as a whole; a watcher that has left
 //! keeps its set for a while, so that one that restarts is answered at once and nothing is probed anew.
 
-use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// A check's name and a server's address.
-pub type Key = (Arc<str>, SocketAddr);
+use crate::schedule::TargetId;
+
+/// Each target once.
+pub type Set = Box<[TargetId]>;
 
 /// How long the targets of a watcher that left are still probed.
 pub const LINGER: Duration = Duration::from_secs(60);
@@ -15,14 +15,14 @@ pub const LINGER: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Watchers {
     /// By unique bus name.
-    present: HashMap<String, HashSet<Key>>,
+    present: HashMap<String, Set>,
     departed: Vec<Departed>,
 }
 
 #[derive(Debug)]
 struct Departed {
     until: Instant,
-    keys: HashSet<Key>,
+    set: Set,
 }
 
 impl Watchers {
@@ -32,24 +32,24 @@ impl Watchers {
     }
 
     /// Replace a watcher's set; its former one. An empty set ends the watch.
-    pub fn replace(&mut self, watcher: &str, keys: HashSet<Key>) -> HashSet<Key> {
-        if keys.is_empty() {
+    pub fn replace(&mut self, watcher: &str, set: Set) -> Set {
+        if set.is_empty() {
             return self.present.remove(watcher).unwrap_or_default();
         }
-        self.present.insert(watcher.to_owned(), keys).unwrap_or_default()
+        self.present.insert(watcher.to_owned(), set).unwrap_or_default()
     }
 
     /// A name left the bus. Whether it was a watcher's.
     pub fn on_gone(&mut self, now: Instant, watcher: &str) -> bool {
-        let Some(keys) = self.present.remove(watcher) else { return false };
-        self.departed.push(Departed { until: now + LINGER, keys });
+        let Some(set) = self.present.remove(watcher) else { return false };
+        self.departed.push(Departed { until: now + LINGER, set });
         true
     }
 
     /// This is a new connection to the bus: all former names mean nothing any more, the same one may be somebody
     /// else's. Whoever stood behind them has from now on time to come back.
     pub fn on_new_bus(&mut self, now: Instant) {
-        let sets = self.present.drain().map(|(_, keys)| Departed { until: now + LINGER, keys });
+        let sets = self.present.drain().map(|(_, set)| Departed { until: now + LINGER, set });
         self.departed.extend(sets);
     }
 
@@ -59,15 +59,15 @@ impl Watchers {
     }
 
     /// The sets of those who did not come back in time.
-    pub fn take_expired(&mut self, now: Instant) -> Vec<HashSet<Key>> {
+    pub fn take_expired(&mut self, now: Instant) -> Vec<Set> {
         let is_over = |departed: &mut Departed| departed.until <= now;
-        self.departed.extract_if(.., is_over).map(|departed| departed.keys).collect()
+        self.departed.extract_if(.., is_over).map(|departed| departed.set).collect()
     }
 
-    /// All sets' keys, one after the other.
+    /// All sets' targets, one after the other.
     #[cfg(test)]
-    pub(crate) fn all_keys(&self) -> impl Iterator<Item = &Key> {
-        let departed = self.departed.iter().map(|departed| &departed.keys);
+    pub(crate) fn all(&self) -> impl Iterator<Item = &TargetId> {
+        let departed = self.departed.iter().map(|departed| &departed.set);
         self.present.values().chain(departed).flatten()
     }
 }

@@ -9,6 +9,7 @@ use daemon::queue::Sender;
 use zbus::{Variant, fdo, interface};
 
 use super::{Command, Snapshot, TargetDetail, weight};
+use crate::target::State;
 
 /// What a probe may take beyond its own time limit, until its outcome is with the caller.
 const REPLY_GRACE: Duration = Duration::from_secs(5);
@@ -54,6 +55,12 @@ impl Check {
         Ok(microseconds(self.settings()?.interval))
     }
 
+    /// The same while the server is down.
+    #[zbus(property)]
+    fn down_interval(&self) -> fdo::Result<u64> {
+        Ok(microseconds(self.settings()?.interval_in(State::Down)))
+    }
+
     /// Microseconds that a whole probe may take.
     #[zbus(property)]
     fn timeout(&self) -> fdo::Result<u64> {
@@ -78,14 +85,29 @@ impl Check {
         Ok(self.settings()?.thresholds.fall.get())
     }
 
+    /// Flap damping: a server whose state changed so often (0: damping is off) within so many microseconds stays down
+    /// until it has passed for so many microseconds without a break.
+    #[zbus(property)]
+    fn damping(&self) -> fdo::Result<(u32, u64, u64)> {
+        let damping = self.settings()?.damping;
+        Ok(damping.map_or((0, 0, 0), |damping| {
+            (damping.changes.get(), microseconds(damping.within), microseconds(damping.hold))
+        }))
+    }
+
     /// One entry for each target: Address, State, Reason, Since (microseconds of CLOCK_REALTIME, 0: never),
     /// Weight (that the check gives the server while it is up, 0 to 65535; -1: none), LastDuration (microseconds; not
-    /// there before the first result) and Next (when the next probe starts, microseconds of CLOCK_REALTIME; 0 while
-    /// one runs).
+    /// there before the first result), Next (when the next probe starts, microseconds of CLOCK_REALTIME; 0 while one
+    /// runs), Running (whether one does), Against and Needed (how many results in a row disagree with the state, and
+    /// how many change it), Probes and Changes (how many probes were judged, and how often the state changed, since
+    /// checkd was started), Damped (whether flap damping keeps it down) and DampedUntil (until then, if it goes on
+    /// passing, microseconds of CLOCK_REALTIME; 0: it does not pass).
     #[zbus(property(emits_changed_signal = "invalidates"))]
     async fn targets(&self) -> fdo::Result<Vec<Target>> {
         let targets = |reply| Command::Targets { check: self.name.clone(), reply };
-        Ok(self.readers.ask(&self.commands, targets).await?.into_iter().map(target).collect())
+        let mut rows = self.readers.ask(&self.commands, targets).await?;
+        rows.sort_unstable_by_key(|row| row.detail.address);
+        Ok(rows.into_iter().map(target).collect())
     }
 }
 
@@ -105,6 +127,13 @@ fn target(target: TargetDetail) -> Target {
         ("Since", detail.row.since.0.into()),
         ("Weight", weight(detail.row.weight).into()),
         ("Next", next.into()),
+        ("Running", detail.is_probing.into()),
+        ("Against", detail.progress.against.into()),
+        ("Needed", detail.progress.needed.into()),
+        ("Probes", detail.probes.into()),
+        ("Changes", detail.changes.into()),
+        ("Damped", detail.is_held.into()),
+        ("DampedUntil", detail.held_until.map_or(0, |until| until.0).into()),
     ]);
     if let Some(duration) = detail.last_duration {
         entries.insert("LastDuration", microseconds(duration).into());

@@ -221,3 +221,55 @@ fn a_probe_may_leave_from_elsewhere_and_go_elsewhere() {
     let report = errors("type = \"tcp\"\nsource = \"10.0.0.9\"\naddress = \"2001:db8::1\"\n");
     assert!(report.contains("from 10.0.0.9 nothing can be sent to 2001:db8::1"), "{report}");
 }
+
+#[test]
+fn intervals_for_servers_that_are_down_and_damping_are_read() {
+    let check = good(
+        "type = \"tcp\"\ndown_interval = \"30s\"\ndamping = { changes = 5, within = \"5min\", hold = 600 }\n",
+    );
+    assert_eq!(
+        (check.interval, check.down_interval),
+        (Duration::from_secs(6), Some(Duration::from_secs(30)))
+    );
+    let damping = check.damping.unwrap();
+    assert_eq!(damping.changes.get(), 5);
+    assert_eq!((damping.within, damping.hold), (Duration::from_secs(300), Duration::from_secs(600)));
+    let report = errors(
+        "type = \"tcp\"\ndown_interval = \"1ms\"\n[damping]\nchanges = 1\nwithin = \"1ms\"\nholt = 3\n",
+    );
+    for expected in [
+        "web.toml:2:17: error: 'down_interval' must be from 100ms to 1d",
+        "web.toml:4:11: error: 'changes' must be from 2 to 100",
+        "web.toml:5:10: error: 'within' must be from 1s to 1d",
+        "web.toml:6:1: error: unknown key 'holt'",
+        "hint: did you mean 'hold'?",
+        "error: 'hold' is missing",
+    ] {
+        assert!(report.contains(expected), "{expected:?} is not in:\n{report}");
+    }
+    assert!(errors("type = \"tcp\"\ndamping = true\n").contains("'damping' must be a table"));
+}
+
+#[test]
+fn unknown_times_are_answered_with_ours_for_ldirectord_s() {
+    for (theirs, ours) in [
+        ("checkinterval = 10", "interval ="),
+        ("checktimeout = 5", "timeout ="),
+        ("negotiatetimeout = 30", "timeout ="),
+        ("checkcount = 3", "fall ="),
+        ("failurecount = 3", "fall ="),
+    ] {
+        let report = errors(&format!("type = \"tcp\"\n{theirs}\n"));
+        assert!(report.contains("ldirectord's") && report.contains(ours), "{report}");
+    }
+}
+
+#[test]
+fn checks_are_known_again_by_their_fingerprints_whenever_they_are_read() {
+    let texts = ["type = \"tcp\"\nport = 3\n", "type = \"http\"\n[headers]\nA = \"1\"\nB = \"2\"\n"];
+    for text in texts {
+        assert_eq!(good(text).fingerprint(), good(text).fingerprint(), "{text}");
+        assert_eq!(good(text).fingerprint(), good(&format!("rise = 3\n{text}")).fingerprint());
+    }
+    assert_ne!(good(texts[0]).fingerprint(), good(texts[1]).fingerprint());
+}
