@@ -2,14 +2,16 @@
 //! their outcomes: the first failure ends it, and it passes when all have passed.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::event_loop::{Interest, Token};
 
 use crate::check::Check;
-use crate::probe::{Conversation, Kind, Outcome, Route, http, tcp};
+use crate::probe::{Conversation, Kind, Outcome, Route, exec, http, tcp};
 use crate::transport::Transport;
-use crate::transport::stream::Stream;
+use crate::transport::stream::{Endpoint, Stream};
 
 /// One question. `daemon.rs` keeps its registration with the loop here.
 #[derive(Debug)]
@@ -60,15 +62,16 @@ impl Passed {
 }
 
 impl Attempt {
-    /// Begin all questions.
+    /// Begin all questions. `exec`: where checkd-exec listens.
     ///
     /// # Errors
     /// The outcome, if it is known at once.
-    pub fn open(check: &Check, target: SocketAddr) -> Result<Self, Outcome> {
+    pub fn open(check: &Check, target: SocketAddr, exec: &Arc<Path>) -> Result<Self, Outcome> {
         let route = check.connect.route(target);
         let mut parts = Vec::with_capacity(check.kind.parts());
         for number in 0..check.kind.parts() {
-            let transport = open(check, route, number).map_err(|outcome| label(check, number, outcome))?;
+            let transport =
+                open(check, route, number, exec).map_err(|outcome| label(check, number, outcome))?;
             parts.push(Some(Part { transport, registration: None }));
         }
         Ok(Self { parts, passed: Passed::default() })
@@ -122,10 +125,15 @@ fn label(check: &Check, number: usize, outcome: Outcome) -> Outcome {
     if check.kind.parts() > 1 { outcome.labelled(check.kind.label(number)) } else { outcome }
 }
 
-fn open(check: &Check, route: Route, number: usize) -> Result<Transport, Outcome> {
+fn open(check: &Check, route: Route, number: usize, socket: &Arc<Path>) -> Result<Transport, Outcome> {
     let conversation: Box<dyn Conversation> = match &check.kind {
         Kind::Tcp => Box::new(tcp::Probe),
         Kind::Http(settings) => Box::new(http::Probe::new(&settings.requests()[number], route.target)),
+        Kind::Exec(settings) => {
+            let probe = exec::Probe::new(settings, route.endpoint, check.timeout, socket)?;
+            let endpoint = Endpoint::Unix(Arc::clone(socket));
+            return Stream::open(Box::new(probe), endpoint, &check.connect).map(Transport::Stream);
+        }
     };
     Stream::open(conversation, route.endpoint, &check.connect).map(Transport::Stream)
 }

@@ -1,6 +1,7 @@
 //! `check.d/NAME.toml` -> [`Check`]; `checkd.toml` -> [`Settings`]. Every mistake of every file is reported.
 
 mod connect;
+pub mod exec;
 mod http;
 mod judgement;
 mod size;
@@ -20,7 +21,6 @@ use crate::registry::Checks;
 
 /// What keepalived and habit call things, and what to write here.
 const OTHER_KEYS: &[(&str, &str)] = &[
-    ("misc_path", "checks by command are not available yet"),
     ("tls", "TLS is not available yet"),
     ("connect_port", "keepalived's connect_port is port = 8080 here"),
     ("connect_ip", "keepalived's connect_ip is address = \"192.0.2.1\" here"),
@@ -31,22 +31,31 @@ const OTHER_KEYS: &[(&str, &str)] = &[
 ];
 
 /// The words after `type =`.
-const TYPES: &[(&str, Type)] = &[("tcp", Type::Tcp), ("http", Type::Http)];
-const OTHER_TYPES: &[(&str, &str)] = &[("TCP_CHECK", "tcp"), ("HTTP_GET", "http"), ("connect", "tcp")];
+const TYPES: &[(&str, Type)] = &[("tcp", Type::Tcp), ("http", Type::Http), ("exec", Type::Exec)];
+const OTHER_TYPES: &[(&str, &str)] = &[
+    ("TCP_CHECK", "tcp"),
+    ("HTTP_GET", "http"),
+    ("connect", "tcp"),
+    ("MISC_CHECK", "exec"),
+    ("external", "exec"),
+];
 /// Kinds of probe that are known but not built yet.
 const LATER_TYPES: &[&str] =
-    &["tls", "https", "ssl", "SSL_GET", "ping", "dns", "udp", "dialog", "smtp", "exec", "unit"];
+    &["tls", "https", "ssl", "SSL_GET", "ping", "dns", "udp", "dialog", "smtp", "unit"];
 
 #[derive(Clone, Copy)]
 enum Type {
     Tcp,
     Http,
+    Exec,
 }
 
 /// Everything that was configured.
 #[derive(Clone, Debug)]
 pub struct Configuration {
     pub checks: Checks,
+    /// What `type = "exec"` runs.
+    pub programs: Vec<exec::Program>,
     pub settings: Settings,
 }
 
@@ -65,14 +74,16 @@ impl Default for Settings {
 /// Read everything below `root`. What is returned is only to be used if the report has no errors.
 pub fn load(root: &Path, report: &mut Report) -> Configuration {
     let mut checks = Checks::from([("tcp".to_owned(), Arc::new(Check::with_defaults(Kind::Tcp)))]);
+    let mut programs = Vec::new();
     for object in dropin::load_directory(root, "check.d", report) {
-        if let Some(check) = read_check(&object.table, report) {
+        if let Some((check, program)) = read_check(&object.name, &object.table, report) {
             checks.insert(object.name, Arc::new(check));
+            programs.extend(program);
         }
     }
     let settings = dropin::load_file(root, "checkd", report);
     let settings = settings.map_or_else(Settings::default, |object| read_settings(&object.table, report));
-    Configuration { checks, settings }
+    Configuration { checks, programs, settings }
 }
 
 fn read_settings(table: &Table, report: &mut Report) -> Settings {
@@ -82,38 +93,51 @@ fn read_settings(table: &Table, report: &mut Report) -> Settings {
     Settings { log_level }
 }
 
-/// `None`: there is no type, or a wrong one. Other mistakes are in the report only.
-fn read_check(table: &Table, report: &mut Report) -> Option<Check> {
+/// `None`: there is no type, or a wrong one. Other mistakes are in the report only. With the program that it runs, if
+/// it runs one.
+fn read_check(name: &str, table: &Table, report: &mut Report) -> Option<(Check, Option<exec::Program>)> {
     let mut reader = Reader::new(table, report);
     let kind = read_type(&mut reader);
     let judgement = judgement::read(&mut reader);
     let connect = connect::read(&mut reader);
+    let mut program = None;
     // Without a type we do not know which keys there may be: let none of them be called unknown.
     let kind = match kind {
         Some(Type::Tcp) => Some(Kind::Tcp),
         Some(Type::Http) => Some(Kind::Http(http::read(&mut reader))),
+        Some(Type::Exec) => {
+            exec::refuse_network_keys(&mut reader);
+            exec::read(&mut reader, name).map(|(settings, runs)| {
+                program = Some(runs);
+                Kind::Exec(settings)
+            })
+        }
         None => {
             let _ = http::read(&mut reader);
+            let _ = exec::KEYS.iter().map(|key| reader.value(key)).count();
             None
         }
     };
     let of_http = http::KEYS.iter().map(|key| (*key, "this key belongs to type = \"http\""));
+    let of_exec = exec::KEYS.iter().map(|key| (*key, "this key belongs to type = \"exec\""));
     let others: Vec<_> = OTHER_KEYS
         .iter()
         .chain(judgement::OTHER_KEYS)
         .chain(http::OTHER_KEYS)
+        .chain(exec::OTHER_KEYS)
         .copied()
         .chain(of_http)
+        .chain(of_exec)
         .collect();
     reader.finish(&others);
     let mut check = Check::with_defaults(kind?);
     check.connect = connect;
     judgement.apply_to(&mut check);
-    Some(check)
+    Some((check, program))
 }
 
 fn read_type(reader: &mut Reader<'_>) -> Option<Type> {
-    let available = "\"tcp\" and \"http\" are available";
+    let available = "\"tcp\", \"http\" and \"exec\" are available";
     let value = reader.value("type");
     if let Some(Value { kind: ValueKind::String(word), at }) = value
         && LATER_TYPES.contains(&word.as_str())

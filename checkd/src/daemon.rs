@@ -2,7 +2,7 @@
 //! then what is due, then what changed goes to the bus, then the watchdog.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,8 @@ pub struct Daemon {
     notify: Notify,
     journal: Journal,
     root: PathBuf,
+    /// Where checkd-exec listens.
+    exec: Arc<Path>,
     registry: Registry,
     attempts: HashMap<TargetId, Running>,
     farewells: Farewells,
@@ -100,6 +102,7 @@ impl Daemon {
             bus,
             notify,
             journal: Journal::default(),
+            exec: daemon::cli::below(&root, crate::exec::SOCKET).into(),
             root,
             registry,
             attempts: HashMap::new(),
@@ -170,6 +173,7 @@ impl Daemon {
         self.notify.reloading();
         let mut report = Report::new();
         let configuration = config::load(&self.root, &mut report);
+        config::exec::warn(&configuration.programs, &mut report);
         if report.has_errors() {
             log::error!("the new configuration is refused, the former one stays in force:\n{report}");
         } else {
@@ -238,7 +242,7 @@ impl Daemon {
     }
 
     fn start(&mut self, id: TargetId, check: &Arc<Check>, address: std::net::SocketAddr) {
-        match Attempt::open(check, address) {
+        match Attempt::open(check, address, &self.exec) {
             Ok(attempt) => {
                 let parts = attempt.len();
                 self.attempts.insert(id, Running { check: Arc::clone(check), attempt });

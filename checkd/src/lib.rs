@@ -5,6 +5,7 @@ pub mod bus;
 pub mod check;
 pub mod config;
 pub mod daemon;
+pub mod exec;
 pub mod farewell;
 pub mod journal;
 pub mod listing;

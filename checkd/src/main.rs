@@ -22,8 +22,10 @@ fn main() -> ExitCode {
     let mut report = Report::new();
     let configuration = config::load(&arguments.root, &mut report);
     if arguments.action == Action::Check {
+        config::exec::require(&configuration.programs, &mut report);
         return cli::answer_check(&report);
     }
+    config::exec::warn(&configuration.programs, &mut report);
     eprint!("{report}");
     if report.has_errors() {
         return ExitCode::from(cli::EXIT_CONFIG);

@@ -228,7 +228,7 @@ impl Registry {
                     let delay = Schedule::first_delay(target.place, self.crowd, check.interval);
                     (Phase::Waiting { at: now + delay, postponed: true }, None)
                 } else {
-                    let deadline = now + check.timeout;
+                    let deadline = now + check.timeout + check.kind.grace();
                     let start = Action::Start { id, check, address: target.key.1 };
                     (Phase::Probing { started: now, deadline }, Some(start))
                 };

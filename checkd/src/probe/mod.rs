@@ -4,6 +4,7 @@
 //! To add a kind: a file here, an arm in [`Kind`], its keys in `config/`.
 
 pub mod errno;
+pub mod exec;
 pub mod http;
 pub mod quote;
 pub mod status;
@@ -12,6 +13,8 @@ pub mod tcp;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+use nix::errno::Errno;
 
 /// How a probe ended, with the reason in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,7 @@ impl Outcome {
 pub enum Kind {
     Tcp,
     Http(http::Settings),
+    Exec(exec::Settings),
 }
 
 impl Kind {
@@ -51,6 +55,7 @@ impl Kind {
         match self {
             Self::Tcp => "tcp",
             Self::Http(_) => "http",
+            Self::Exec(_) => "exec",
         }
     }
 
@@ -58,6 +63,7 @@ impl Kind {
     pub fn needs_port(&self) -> bool {
         match self {
             Self::Tcp | Self::Http(_) => true,
+            Self::Exec(settings) => settings.needs_port(),
         }
     }
 
@@ -65,13 +71,23 @@ impl Kind {
     pub fn is_local(&self) -> bool {
         match self {
             Self::Tcp | Self::Http(_) => false,
+            Self::Exec(settings) => !settings.needs_address(),
+        }
+    }
+
+    /// How much longer than its time limit a probe may take until checkd ends it: where another process keeps the
+    /// limit, and has something to end and to tell.
+    pub fn grace(&self) -> Duration {
+        match self {
+            Self::Tcp | Self::Http(_) => Duration::ZERO,
+            Self::Exec(_) => exec::GRACE,
         }
     }
 
     /// How many questions are asked at once, each on a connection of its own; at least 1.
     pub fn parts(&self) -> usize {
         match self {
-            Self::Tcp => 1,
+            Self::Tcp | Self::Exec(_) => 1,
             Self::Http(settings) => settings.requests().len(),
         }
     }
@@ -79,7 +95,7 @@ impl Kind {
     /// What names question `part` in a reason, where there are several.
     pub fn label(&self, part: usize) -> &str {
         match self {
-            Self::Tcp => "",
+            Self::Tcp | Self::Exec(_) => "",
             Self::Http(settings) => settings.label(part),
         }
     }
@@ -135,4 +151,19 @@ pub trait Conversation: fmt::Debug {
 
     /// How far it came and what it waits for, to follow "connected, ".
     fn progress(&self) -> String;
+
+    /// The stream could not be opened.
+    fn on_unreachable(&self, errno: Errno) -> Outcome {
+        errno::outcome(errno, None)
+    }
+
+    /// The stream broke after it was connected.
+    fn on_error(&self, errno: Errno) -> Outcome {
+        errno::outcome(errno, Some(&self.progress()))
+    }
+
+    /// The probe's time is over, and the stream is connected.
+    fn on_timeout(&self, timeout: Duration) -> Outcome {
+        unanswered(timeout, Some(&self.progress()))
+    }
 }

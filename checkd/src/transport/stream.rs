@@ -1,8 +1,11 @@
-//! The socket of one conversation: TCP. What happens on it is told to the [`Conversation`], whose outcome comes back.
+//! The socket of one conversation: TCP, or a Unix socket of this machine. What happens on it is told to the
+//! [`Conversation`], whose outcome comes back.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::event_loop::Interest;
@@ -11,7 +14,21 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::connect::Connect;
 use super::{Step, errno_of};
-use crate::probe::{Conversation, Outcome, errno, unanswered};
+use crate::probe::{Conversation, Outcome, unanswered};
+
+/// Where a stream leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Inet(SocketAddr),
+    /// A Unix socket's path; nothing of [`Connect`] applies.
+    Unix(Arc<Path>),
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self::Inet(address)
+    }
+}
 
 /// What a server may still send when the outcome is known, in bytes, so that it can close by itself. Pages of more are
 /// for checks with `method = "HEAD"`.
@@ -20,7 +37,7 @@ const LEAVE_LIMIT: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
-    endpoint: SocketAddr,
+    endpoint: Endpoint,
     conversation: Box<dyn Conversation>,
     connected: bool,
     /// Bytes that were read after the outcome.
@@ -34,15 +51,24 @@ impl Stream {
     /// The outcome, if it is known at once: refused, no route, or no socket to be had here.
     pub fn open(
         conversation: Box<dyn Conversation>,
-        endpoint: SocketAddr,
+        endpoint: impl Into<Endpoint>,
         connect: &Connect,
     ) -> Result<Self, Outcome> {
-        let failed = |error: &io::Error| errno::outcome(errno_of(error), None);
-        let flags = Type::STREAM.nonblocking().cloexec();
-        let socket = Socket::new(Domain::for_address(endpoint), flags, Some(Protocol::TCP));
-        let socket = socket.map_err(|error| failed(&error))?;
-        connect.prepare(&socket, endpoint)?;
-        match socket.connect(&SockAddr::from(endpoint)) {
+        let endpoint = endpoint.into();
+        let failed = |error: &io::Error| conversation.on_unreachable(errno_of(error));
+        let (socket, address) = match &endpoint {
+            Endpoint::Inet(to) => {
+                let socket = new_socket(Domain::for_address(*to), Some(Protocol::TCP));
+                let socket = socket.map_err(|error| failed(&error))?;
+                connect.prepare(&socket, *to)?;
+                (socket, SockAddr::from(*to))
+            }
+            Endpoint::Unix(path) => {
+                let socket = new_socket(Domain::UNIX, None).map_err(|error| failed(&error))?;
+                (socket, SockAddr::unix(path).map_err(|error| failed(&error))?)
+            }
+        };
+        match socket.connect(&address) {
             Ok(()) => {}
             Err(error) if errno_of(&error) == Errno::EINPROGRESS => {}
             Err(error) => return Err(failed(&error)),
@@ -68,13 +94,19 @@ impl Stream {
     pub fn on_timeout(&mut self, buffer: &mut [u8], timeout: Duration) -> Outcome {
         match self.advance(buffer) {
             Step::Done(outcome) => outcome,
-            Step::Wait(_) => unanswered(timeout, self.progress().as_deref()),
+            Step::Wait(_) if self.connected => self.conversation.on_timeout(timeout),
+            Step::Wait(_) => unanswered(timeout, None),
         }
     }
 
     /// The loop could not watch the socket.
     pub fn on_error(&self, error: &io::Error) -> Outcome {
-        errno::outcome(errno_of(error), self.progress().as_deref())
+        let errno = errno_of(error);
+        if self.connected {
+            self.conversation.on_error(errno)
+        } else {
+            self.conversation.on_unreachable(errno)
+        }
     }
 
     /// The outcome is known: read on, and forget, until the server has closed the connection, if it is to. `true`: that
@@ -111,11 +143,6 @@ impl Stream {
         }
     }
 
-    /// `None`: not connected.
-    fn progress(&self) -> Option<String> {
-        self.connected.then(|| self.conversation.progress())
-    }
-
     /// `None`: connected.
     fn finish_connecting(&self) -> Option<Step> {
         match self.socket.take_error() {
@@ -131,10 +158,10 @@ impl Stream {
         // A port of this machine that nobody listens on, from the range that the kernel picks local ports from: TCP
         // can then connect a socket to itself. That is no server.
         let own = self.socket.local_addr().ok().and_then(|address| address.as_socket());
-        if own == Some(self.endpoint) {
+        if own.is_some_and(|own| self.endpoint == Endpoint::Inet(own)) {
             // Without a wait that would keep the server from its own port.
             let _ = self.socket.set_linger(Some(Duration::ZERO));
-            return Some(Step::Done(errno::outcome(Errno::ECONNREFUSED, None)));
+            return Some(Step::Done(self.conversation.on_unreachable(Errno::ECONNREFUSED)));
         }
         None
     }
@@ -148,6 +175,10 @@ impl Stream {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return Some(Step::Wait(Interest::Write));
                 }
+                // It has hung up, perhaps with a reason: that is still to be read.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return None,
+                // It has hung up, perhaps with a reason: that is still to be read.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return None,
                 Err(error) => return Some(Step::Done(self.on_error(&error))),
             }
         }
@@ -169,4 +200,8 @@ impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+fn new_socket(domain: Domain, protocol: Option<Protocol>) -> io::Result<Socket> {
+    Socket::new(domain, Type::STREAM.nonblocking().cloexec(), protocol)
 }

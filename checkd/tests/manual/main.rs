@@ -19,7 +19,7 @@ const NONSENSE: &str = "qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq";
 /// The subsections that are about no kind.
 const COMMON: [&str; 2] = ["EVERY CHECK", "Where a probe goes"];
 /// What a kind cannot be without.
-const REQUIRED: [(&str, &str); 0] = [];
+const REQUIRED: [(&str, &str); 1] = [("exec", "command = [\"/bin/true\"]\n")];
 /// Values that are out of nearly every range.
 const OUTSIDE: [&str; 4] = ["-9223372036854775808", "9223372036854775807", "\"99999d\"", "\"0\""];
 
