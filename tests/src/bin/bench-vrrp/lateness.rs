@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use trivet_tests::clock::pace;
+use trivet_tests::figures::{Figures, microseconds};
 
-use crate::figures::{Figures, microseconds};
 use crate::lan::{Pair, SENDERS};
 use crate::load::{Load, Loading};
 use crate::say;

@@ -2,8 +2,6 @@
 //! Prints Markdown; progress goes to standard error. Figures only: nothing is asserted but that everybody did his work.
 
 mod clock;
-mod cost;
-mod figures;
 mod lan;
 mod lateness;
 mod load;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use trivet_tests::clock::{PATIENCE, now, pace, wait};
+use trivet_tests::cost::{memory, processor_time};
+use trivet_tests::figures::{Figures, ratio};
 
 use crate::clock::realtime;
-use crate::cost::{memory, processor_time};
-use crate::figures::{Figures, ratio};
 use crate::lan::{Pair, SENDERS};
 use crate::moves::Moves;
 use crate::say;

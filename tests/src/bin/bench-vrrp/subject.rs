@@ -2,16 +2,15 @@
 //! configurations, which mean the same.
 
 use std::fmt::Write as _;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::unistd::Pid;
 use trivet_tests::bus::{self, Bus};
 use trivet_tests::host::{Host, Process};
+pub(crate) use trivet_tests::journal::Journal;
+use trivet_tests::journal::JournalSocket;
 use trivet_tests::namespace::sh;
 use trivet_tests::trivet::program;
 
@@ -21,13 +20,6 @@ use crate::wire::RouterKey;
 pub(crate) enum Subject {
     Keepalived { detail: bool, bus: bool, scheduling: Scheduling },
     Vrrpd { journal: Journal, scheduling: Scheduling },
-}
-
-/// Who reads the log of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Journal {
-    Read,
-    Blocked,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,7 +156,7 @@ impl Running {
 
     /// Whether its log is read, if it is to be: otherwise the comparison would not be the one that it says it is.
     pub(crate) fn is_logging(&self) -> bool {
-        let unread = |journal: &JournalSocket| journal.unread.is_none() && journal.lines() == 0;
+        let unread = |journal: &JournalSocket| journal.is_read() && journal.lines() == 0;
         !self.journal.as_ref().is_some_and(unread)
     }
 
@@ -207,13 +199,8 @@ fn vrrpd(host: &Host, plan: &Plan, journal: Journal, scheduling: Scheduling) -> 
     let root = host.directory().join("root");
     plan.vrrpd(&root);
     let bus = Bus::start(host);
-    let socket = JournalSocket::open(&host.directory().join("journal"), journal);
-    let mut command = Command::new("setsid");
-    command.args(["unshare", "--mount", "sh", "-c"]).arg(
-        "mkdir -p /run/systemd && mount -t tmpfs none /run/systemd && mkdir /run/systemd/journal && \
-         mount --bind \"$0\" /run/systemd/journal && exec \"$@\"",
-    );
-    command.arg(&socket.directory);
+    let socket = JournalSocket::open(host, journal);
+    let mut command = socket.launcher();
     match scheduling {
         Scheduling::Normal => {}
         Scheduling::Nice | Scheduling::RealTime => {
@@ -221,7 +208,7 @@ fn vrrpd(host: &Host, plan: &Plan, journal: Journal, scheduling: Scheduling) -> 
         }
     }
     command.arg(program("vrrpd")).arg("--root").arg(&root);
-    command.env("DBUS_SYSTEM_BUS_ADDRESS", bus::address(host)).env("JOURNAL_STREAM", "1:1");
+    command.env("DBUS_SYSTEM_BUS_ADDRESS", bus::address(host));
     let process = host.spawn("vrrpd", &mut command);
     Running { process, _bus: Some(bus), bus_address: bus::address(host), journal: Some(socket) }
 }
@@ -240,49 +227,4 @@ pub(crate) fn keepalived_version() -> String {
     let output = output.expect("running unshare");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     text.lines().next().unwrap_or_default().to_owned()
-}
-
-/// A journald for one daemon: its socket, read or not.
-#[derive(Debug)]
-pub(crate) struct JournalSocket {
-    directory: PathBuf,
-    lines: Arc<AtomicUsize>,
-    stop: Arc<AtomicBool>,
-    unread: Option<UnixDatagram>,
-}
-
-impl JournalSocket {
-    fn open(directory: &Path, journal: Journal) -> Self {
-        std::fs::create_dir_all(directory).expect("making a directory in the lab");
-        let path = directory.join("socket");
-        let _ = std::fs::remove_file(&path);
-        let socket = UnixDatagram::bind(&path).expect("binding the journal's socket");
-        let (lines, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let mut unread = None;
-        match journal {
-            Journal::Blocked => unread = Some(socket),
-            Journal::Read => {
-                socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a time limit");
-                let (lines, stop) = (Arc::clone(&lines), Arc::clone(&stop));
-                std::thread::spawn(move || {
-                    let mut buffer = vec![0; 65536];
-                    while !stop.load(Ordering::Relaxed) {
-                        lines.fetch_add(usize::from(socket.recv(&mut buffer).is_ok()), Ordering::Relaxed);
-                    }
-                });
-            }
-        }
-        Self { directory: directory.to_owned(), lines, stop, unread }
-    }
-
-    /// Entries so far.
-    fn lines(&self) -> usize {
-        self.lines.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for JournalSocket {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use trivet_tests::clock::{now, pace};
+use trivet_tests::figures::{Figures, Ratio, microseconds};
 
-use crate::figures::{Figures, Ratio, microseconds};
 use crate::lan::{Pair, SENDERS};
 use crate::say;
 use crate::subject::{Journal, Plan, Scheduling, Subject};

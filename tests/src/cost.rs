@@ -6,14 +6,14 @@ use nix::unistd::Pid;
 
 /// KiB.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Memory {
+pub struct Memory {
     /// With its share of what others use too.
-    pub(crate) proportional: u64,
-    pub(crate) resident: u64,
+    pub proportional: u64,
+    pub resident: u64,
 }
 
 /// Of all these processes together.
-pub(crate) fn memory(pids: &[Pid]) -> Memory {
+pub fn memory(pids: &[Pid]) -> Memory {
     let mut sum = Memory::default();
     for pid in pids {
         let text = read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
@@ -28,7 +28,7 @@ pub(crate) fn memory(pids: &[Pid]) -> Memory {
 }
 
 /// Processor time of all threads of these processes so far, nanoseconds.
-pub(crate) fn processor_time(pids: &[Pid]) -> u64 {
+pub fn processor_time(pids: &[Pid]) -> u64 {
     let of_thread = |path: std::path::PathBuf| -> u64 {
         let text = read_to_string(path.join("schedstat")).unwrap_or_default();
         text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0)
