@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use daemon::bus::Reply;
 use daemon::diagnostic::Report;
-use daemon::event_loop::{EventLoop, Interest};
+use daemon::event_loop::{Clock, EventLoop, Interest};
 use daemon::notify::Notify;
 use daemon::queue::Receiver;
 use daemon::signals::{Signal, Signals};
@@ -23,6 +23,7 @@ use crate::journal::Journal;
 use crate::listing::Listings;
 use crate::probe::Outcome;
 use crate::registry::{Action, Judged, Registry};
+use crate::results::{self, Saver, Timeline};
 use crate::schedule::TargetId;
 use crate::target::WallClock;
 use crate::transport::Step;
@@ -73,6 +74,7 @@ pub struct Daemon {
     askers: HashMap<TargetId, Vec<Asker>>,
     /// Who waits for the rows of a check.
     listings: Listings,
+    saver: Saver,
     buffer: Vec<u8>,
     /// Whether counts, watchers or checks may differ from the last snapshot.
     snapshot_is_old: bool,
@@ -87,7 +89,11 @@ impl Daemon {
         seed: u64,
     ) -> Result<Self, Error> {
         let mut events = EventLoop::new().map_err(Error::when("open the event loop"))?;
-        let registry = Registry::new(configuration.checks, seed, events.clock().now());
+        let mut registry = Registry::new(configuration.checks, seed, events.clock().now());
+        let file = results::File::below(&root);
+        remember(&mut registry, &file, events.clock());
+        let writer =
+            results::Writer::start(file).map_err(Error::when("start the thread that saves results"))?;
         let (bus, commands) =
             Bus::start(snapshot_of(&registry)).map_err(Error::when("start the bus thread"))?;
         let register = Error::when("watch the signals");
@@ -109,6 +115,7 @@ impl Daemon {
             farewells: Farewells::default(),
             askers: HashMap::new(),
             listings: Listings::default(),
+            saver: Saver::new(writer),
             buffer: vec![0; BUFFER],
             snapshot_is_old: true,
         })
@@ -137,10 +144,12 @@ impl Daemon {
             self.perform(actions);
             self.farewells.on_time(&mut self.events, now);
             self.listings.advance(now, &self.registry, self.events.clock());
+            self.saver.advance(now, &mut self.registry, self.events.clock());
             self.publish();
             self.notify.kick(now);
             if stop {
                 self.notify.stopping();
+                self.saver.finish(now, &self.registry, self.events.clock());
                 log::info!("stopped");
                 log::logger().flush();
                 return Ok(());
@@ -151,9 +160,10 @@ impl Daemon {
     /// When there is something to do although nothing has happened.
     fn deadline(&self) -> Option<Instant> {
         // Work that is left for the next turn is due at once, after what has arrived.
-        let left = (!self.listings.is_empty()).then(|| self.events.clock().now());
-        let others = [self.registry.deadline(), self.notify.deadline(), self.farewells.deadline(), left];
-        others.into_iter().flatten().min()
+        let now = self.events.clock().now();
+        let work = [(!self.listings.is_empty()).then_some(now), self.saver.deadline(now, &self.registry)];
+        let others = [self.registry.deadline(), self.notify.deadline(), self.farewells.deadline()];
+        work.into_iter().chain(others).flatten().min()
     }
 
     /// Whether to stop.
@@ -342,6 +352,23 @@ impl Daemon {
 
     fn wall(&self, now: Instant) -> WallClock {
         WallClock(self.events.clock().realtime_usec(now))
+    }
+}
+
+/// What an earlier run wrote. A file that makes no sense costs a line in the log.
+fn remember(registry: &mut Registry, file: &results::File, clock: Clock) {
+    let now = clock.now();
+    let records = match file.read() {
+        Ok(None) => return,
+        Ok(Some(bytes)) => results::parse(&bytes, &Timeline::new(clock, now)),
+        Err(error) => Err(format!("cannot be read: {error}")),
+    };
+    match records {
+        Ok(records) => {
+            let (all, used) = (records.len(), registry.remember(now, records));
+            log::info!("an earlier run left {all} results, {used} of them are still worth something");
+        }
+        Err(reason) => log::warn!("{} {reason}; ignoring it", file.path().display()),
     }
 }
 

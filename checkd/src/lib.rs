@@ -12,6 +12,7 @@ pub mod listing;
 pub mod mix;
 pub mod probe;
 pub mod registry;
+pub mod results;
 pub mod schedule;
 pub mod target;
 pub mod transport;

@@ -66,6 +66,16 @@ impl Watcher {
         zbus::block_on(self.manager.watch(targets)).unwrap()
     }
 
+    /// Checkd may not be there.
+    pub fn try_watch(&self, targets: &[(&str, &str)]) -> zbus::Result<(u64, Vec<Row>)> {
+        zbus::block_on(self.manager.watch(targets))
+    }
+
+    /// All rows that were told until now and not looked at.
+    pub fn told(&self) -> Vec<Row> {
+        self.changes.try_iter().flat_map(|(_, rows)| rows).collect()
+    }
+
     /// How many watchers there are.
     pub fn watchers(&self) -> u32 {
         zbus::block_on(self.manager.watchers()).unwrap()

@@ -1,0 +1,146 @@
+//! When the results are written: soon after a change but not all the time, now and then so that they do not grow old,
+//! and at the end; a portion a turn, so that no probe waits for it.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use daemon::event_loop::Clock;
+
+use super::{Message, Timeline, Writer, write_end, write_head, write_row};
+use crate::registry::{Cursor, Key, Registry, Unsaved};
+use crate::target::Memory;
+
+/// From the beginning of one file to that of the next, at least: a crash forgets what changed in it.
+const GAP: Duration = Duration::from_secs(1);
+/// The same if nothing has changed: memories are believed for some minutes.
+const REFRESH: Duration = Duration::from_secs(60);
+/// Targets looked at in one turn: about a hundred microseconds of work.
+const ROOM: usize = 512;
+/// A writer that is behind is given this long.
+const RETRY: Duration = Duration::from_millis(20);
+/// What the end of the process waits for the last file.
+const LAST: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub struct Saver {
+    writer: Writer,
+    stage: Stage,
+    /// When the last file was begun; at the start there is nothing to write.
+    begun: Option<Instant>,
+    /// What the writer has not taken yet, and when to try again.
+    pending: VecDeque<Message>,
+    retry: Option<Instant>,
+    /// By check.
+    numbers: HashMap<String, usize>,
+    rows: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Idle,
+    Targets(Cursor),
+    /// What an earlier run knew and nobody has asked for.
+    Rest,
+}
+
+impl Saver {
+    pub fn new(writer: Writer) -> Self {
+        Self {
+            writer,
+            stage: Stage::Idle,
+            begun: None,
+            pending: VecDeque::new(),
+            retry: None,
+            numbers: HashMap::new(),
+            rows: 0,
+        }
+    }
+
+    /// When [`Saver::advance`] has something to do.
+    pub fn deadline(&self, now: Instant, registry: &Registry) -> Option<Instant> {
+        if self.retry.is_some() {
+            return self.retry;
+        }
+        let gap = match (self.stage, registry.unsaved()) {
+            (Stage::Targets(_) | Stage::Rest, _) => return Some(now),
+            (Stage::Idle, Unsaved::Nothing) => return None,
+            (Stage::Idle, Unsaved::Changes) => GAP,
+            (Stage::Idle, Unsaved::Age) => REFRESH,
+        };
+        Some(self.begun.map_or(now, |begun| begun + gap))
+    }
+
+    /// One portion, if it is time.
+    pub fn advance(&mut self, now: Instant, registry: &mut Registry, clock: Clock) {
+        if self.deadline(now, registry).is_none_or(|at| at > now) {
+            return;
+        }
+        if self.pending.is_empty() {
+            if matches!(self.stage, Stage::Idle) {
+                registry.on_saving();
+                self.begun = Some(now);
+            }
+            self.next_stage(registry, &Timeline::new(clock, now));
+        }
+        self.retry = None;
+        while let Some(message) = self.pending.pop_front() {
+            if let Err(message) = self.writer.send(message) {
+                self.pending.push_front(message);
+                self.retry = Some(now + RETRY);
+                return;
+            }
+        }
+    }
+
+    /// The process ends: all of it, now.
+    pub fn finish(&mut self, now: Instant, registry: &Registry, clock: Clock) {
+        let timeline = Timeline::new(clock, now);
+        self.pending.clear();
+        self.stage = Stage::Idle;
+        self.next_stage(registry, &timeline);
+        while !matches!(self.stage, Stage::Idle) {
+            self.next_stage(registry, &timeline);
+        }
+        if !self.writer.finish(std::mem::take(&mut self.pending).into(), LAST) {
+            log::warn!("the results could not be written within {LAST:?}: the next start knows older ones");
+        }
+    }
+
+    fn next_stage(&mut self, registry: &Registry, timeline: &Timeline) {
+        let mut text = String::new();
+        let (before, next, after) = match self.stage {
+            Stage::Idle => {
+                self.numbers = write_head(&mut text, registry.checks());
+                self.rows = 0;
+                (Some(Message::Begin), Stage::Targets(Cursor::default()), None)
+            }
+            Stage::Targets(from) => {
+                let (records, next) = registry.records(from, ROOM);
+                self.write_rows(&mut text, records, timeline);
+                (None, next.map_or(Stage::Rest, Stage::Targets), None)
+            }
+            Stage::Rest => {
+                let unclaimed = registry.unclaimed().map(|(key, memory)| (key, memory.clone()));
+                self.write_rows(&mut text, unclaimed, timeline);
+                write_end(&mut text, self.rows);
+                (None, Stage::Idle, Some(Message::End))
+            }
+        };
+        self.stage = next;
+        self.pending.extend(before.into_iter().chain([Message::Portion(text)]).chain(after));
+    }
+
+    fn write_rows<'a>(
+        &mut self,
+        text: &mut String,
+        records: impl Iterator<Item = (&'a Key, Memory)>,
+        timeline: &Timeline,
+    ) {
+        for (key, memory) in records {
+            // A check that came while the file was written is in the next one.
+            let Some(number) = self.numbers.get(&*key.0) else { continue };
+            write_row(text, *number, key, &memory, timeline);
+            self.rows += 1;
+        }
+    }
+}
