@@ -177,14 +177,16 @@ fn stamp(word: &str, timeline: &Timeline) -> Result<Instant, String> {
 fn escape(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
-        if line.len() + 4 > REASON {
-            break;
-        }
+        let before = line.len();
         match c {
             '\\' => line.push_str("\\\\"),
             '\n' => line.push_str("\\n"),
             c if c.is_control() => line.push(char::REPLACEMENT_CHARACTER),
             c => line.push(c),
+        }
+        if line.len() > REASON {
+            line.truncate(before);
+            break;
         }
     }
     line

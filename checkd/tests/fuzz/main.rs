@@ -51,6 +51,16 @@ fn no_status_is_misread() {
 }
 
 #[test]
+fn no_file_of_results_is_misread() {
+    let file = "trivet-checkd results 1\ncheck 0123456789abcdef tcp\ncheck 0 a\\nb\n\
+                0 up 10.0.0.5:80 1700000000000000 5000000 - - connected\n\
+                1 down? [2001:db8::1]:80 1 5 7 held refused\n0 down - 1 5 - 5:6 a\\\\b\nend 3\n";
+    let words =
+        ["check ", "up ", "down? ", "held ", "-", "end 1\n", "\\n", "18446744073709551615", " ", "\n"];
+    fuzz("results", &[file.as_bytes().to_vec()], &words, INPUTS, targets::results);
+}
+
+#[test]
 fn no_drop_in_is_misread() {
     let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/trivet/check.d");
     let paths = std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().path());

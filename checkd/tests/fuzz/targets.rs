@@ -4,10 +4,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use checkd::check::Check;
 use checkd::config;
 use checkd::probe::http::{self, Digest, Expectations, Method, Pattern, Request, Text};
 use checkd::probe::{Conversation, Kind, Outcome, status};
+use checkd::registry::Record;
+use checkd::results::{self, Timeline};
 use daemon::diagnostic::Report;
+use daemon::event_loop::Clock;
 use daemon::testing::TempRoot;
 
 /// How long a reason may be, in characters.
@@ -103,6 +107,25 @@ pub(crate) fn status(bytes: &[u8]) {
     if let Ok(range) = status::StatusSet::parse_range(&String::from_utf8_lossy(bytes)) {
         assert!((100..=599).contains(range.start()) && range.start() <= range.end() && *range.end() <= 599);
     }
+}
+
+/// The file that an earlier run left. What is read can be written, and is read again as the same.
+pub(crate) fn results(bytes: &[u8]) {
+    thread_local!(static CLOCK: Clock = Clock::new().expect("there is a clock"));
+    let timeline = CLOCK.with(|clock| Timeline::new(*clock, clock.now()));
+    let Ok(records) = results::parse(bytes, &timeline) else { return };
+    let mut text = String::new();
+    let names = records.iter().map(|record| record.key.0.to_string());
+    let check = || Arc::new(Check::with_defaults(Kind::Tcp));
+    let numbers = results::write_head(&mut text, &names.map(|name| (name, check())).collect());
+    for record in &records {
+        results::write_row(&mut text, numbers[&*record.key.0], &record.key, &record.memory, &timeline);
+    }
+    results::write_end(&mut text, records.len());
+    let again = results::parse(text.as_bytes(), &timeline).expect("what was written can be read");
+    let reasons =
+        |records: &[Record]| records.iter().map(|record| record.memory.reason.clone()).collect::<Vec<_>>();
+    assert_eq!(reasons(&records), reasons(&again));
 }
 
 /// A drop-in of a check.
