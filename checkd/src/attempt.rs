@@ -9,7 +9,7 @@ use std::time::Duration;
 use daemon::event_loop::{Interest, Token};
 
 use crate::check::Check;
-use crate::probe::{Conversation, Kind, Outcome, Route, exec, http, tcp};
+use crate::probe::{Conversation, Kind, Outcome, Route, exec, http, tcp, tls};
 use crate::transport::Transport;
 use crate::transport::stream::{Endpoint, Stream};
 
@@ -70,8 +70,8 @@ impl Attempt {
         let route = check.connect.route(target);
         let mut parts = Vec::with_capacity(check.kind.parts());
         for number in 0..check.kind.parts() {
-            let transport =
-                open(check, route, number, exec).map_err(|outcome| label(check, number, outcome))?;
+            let transport = open(check, route, number, exec)
+                .map_err(|outcome| aloud(check, label(check, number, outcome)))?;
             parts.push(Some(Part { transport, registration: None }));
         }
         Ok(Self { parts, passed: Passed::default() })
@@ -105,11 +105,16 @@ impl Attempt {
         let part = self.parts.get_mut(number).and_then(Option::take);
         let is_last = self.parts.iter().all(Option::is_none);
         let ended = self.passed.take_in(label(check, number, outcome));
-        (part, ended.or_else(|| is_last.then(|| self.passed.whole())))
+        let whole = ended.or_else(|| is_last.then(|| self.passed.whole()));
+        (part, whole.map(|whole| aloud(check, whole)))
     }
 
     /// The probe's time is over. What has arrived by now still counts.
     pub fn on_timeout(&mut self, check: &Check, buffer: &mut [u8], timeout: Duration) -> Outcome {
+        aloud(check, self.end(check, buffer, timeout))
+    }
+
+    fn end(&mut self, check: &Check, buffer: &mut [u8], timeout: Duration) -> Outcome {
         for (number, part) in self.parts.iter_mut().enumerate() {
             let Some(part) = part else { continue };
             let outcome = label(check, number, part.transport.on_timeout(buffer, timeout));
@@ -125,17 +130,29 @@ fn label(check: &Check, number: usize, outcome: Outcome) -> Outcome {
     if check.kind.parts() > 1 { outcome.labelled(check.kind.label(number)) } else { outcome }
 }
 
+/// That nobody looks at a certificate is never left unsaid.
+fn aloud(check: &Check, outcome: Outcome) -> Outcome {
+    let is_insecure = check.tls.as_ref().is_some_and(|tls| tls.is_insecure());
+    if is_insecure { outcome.noted("certificate not verified") } else { outcome }
+}
+
 fn open(check: &Check, route: Route, number: usize, socket: &Arc<Path>) -> Result<Transport, Outcome> {
     let conversation: Box<dyn Conversation> = match &check.kind {
         Kind::Tcp => Box::new(tcp::Probe),
-        Kind::Http(settings) => Box::new(http::Probe::new(&settings.requests()[number], route.target)),
+        Kind::Tls(settings) => Box::new(tls::Probe::new(*settings)),
+        Kind::Http(settings) => Box::new(
+            http::Probe::new(&settings.requests()[number], route.target).secured(check.tls.is_some()),
+        ),
         Kind::Exec(settings) => {
             let probe = exec::Probe::new(settings, route.endpoint, check.timeout, socket)?;
             let endpoint = Endpoint::Unix(Arc::clone(socket));
             return Stream::open(Box::new(probe), endpoint, &check.connect).map(Transport::Stream);
         }
     };
-    Stream::open(conversation, route.endpoint, &check.connect).map(Transport::Stream)
+    let stream = Stream::open(conversation, route.endpoint, &check.connect)?;
+    let host = check.kind.host(number);
+    let tls = check.tls.as_ref().map(|tls| (Arc::clone(tls), tls.name_for(host, route.target.ip())));
+    Ok(Transport::Stream(stream.with_tls(tls)))
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 //! users give targets.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::mix::mix;
 use crate::probe::Kind;
 use crate::target::{Damping, Rules, State, Thresholds};
 use crate::transport::connect::Connect;
+use crate::transport::tls;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
@@ -26,6 +28,8 @@ pub struct Check {
     /// `None`: a server may change its state as often as it likes.
     pub damping: Option<Damping>,
     pub connect: Connect,
+    /// `Some` where TLS may begin, at once or later: [`crate::probe::Conversation::wants_tls`] says when.
+    pub tls: Option<Arc<tls::Settings>>,
 }
 
 impl Check {
@@ -44,6 +48,7 @@ impl Check {
             },
             damping: None,
             connect: Connect::default(),
+            tls: None,
         }
     }
 

@@ -5,6 +5,7 @@ pub mod exec;
 mod http;
 mod judgement;
 mod size;
+mod tls;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +22,6 @@ use crate::registry::Checks;
 
 /// What keepalived and habit call things, and what to write here.
 const OTHER_KEYS: &[(&str, &str)] = &[
-    ("tls", "TLS is not available yet"),
     ("connect_port", "keepalived's connect_port is port = 8080 here"),
     ("connect_ip", "keepalived's connect_ip is address = \"192.0.2.1\" here"),
     ("bindto", "keepalived's bindto is source = \"192.0.2.9\" here"),
@@ -31,21 +31,25 @@ const OTHER_KEYS: &[(&str, &str)] = &[
 ];
 
 /// The words after `type =`.
-const TYPES: &[(&str, Type)] = &[("tcp", Type::Tcp), ("http", Type::Http), ("exec", Type::Exec)];
+const TYPES: &[(&str, Type)] =
+    &[("tcp", Type::Tcp), ("tls", Type::Tls), ("http", Type::Http), ("exec", Type::Exec)];
 const OTHER_TYPES: &[(&str, &str)] = &[
     ("TCP_CHECK", "tcp"),
     ("HTTP_GET", "http"),
     ("connect", "tcp"),
+    ("ssl", "tls"),
     ("MISC_CHECK", "exec"),
     ("external", "exec"),
 ];
+/// What others call an HTTP check with TLS.
+const HTTPS_TYPES: &[&str] = &["https", "SSL_GET"];
 /// Kinds of probe that are known but not built yet.
-const LATER_TYPES: &[&str] =
-    &["tls", "https", "ssl", "SSL_GET", "ping", "dns", "udp", "dialog", "smtp", "unit"];
+const LATER_TYPES: &[&str] = &["ping", "dns", "udp", "dialog", "smtp", "unit"];
 
 #[derive(Clone, Copy)]
 enum Type {
     Tcp,
+    Tls,
     Http,
     Exec,
 }
@@ -75,8 +79,9 @@ impl Default for Settings {
 pub fn load(root: &Path, report: &mut Report) -> Configuration {
     let mut checks = Checks::from([("tcp".to_owned(), Arc::new(Check::with_defaults(Kind::Tcp)))]);
     let mut programs = Vec::new();
+    let mut files = tls::Files::new(root);
     for object in dropin::load_directory(root, "check.d", report) {
-        if let Some((check, program)) = read_check(&object.name, &object.table, report) {
+        if let Some((check, program)) = read_check(&object.name, &object.table, &mut files, report) {
             checks.insert(object.name, Arc::new(check));
             programs.extend(program);
         }
@@ -95,7 +100,12 @@ fn read_settings(table: &Table, report: &mut Report) -> Settings {
 
 /// `None`: there is no type, or a wrong one. Other mistakes are in the report only. With the program that it runs, if
 /// it runs one.
-fn read_check(name: &str, table: &Table, report: &mut Report) -> Option<(Check, Option<exec::Program>)> {
+fn read_check(
+    name: &str,
+    table: &Table,
+    files: &mut tls::Files<'_>,
+    report: &mut Report,
+) -> Option<(Check, Option<exec::Program>)> {
     let mut reader = Reader::new(table, report);
     let kind = read_type(&mut reader);
     let judgement = judgement::read(&mut reader);
@@ -104,6 +114,7 @@ fn read_check(name: &str, table: &Table, report: &mut Report) -> Option<(Check, 
     // Without a type we do not know which keys there may be: let none of them be called unknown.
     let kind = match kind {
         Some(Type::Tcp) => Some(Kind::Tcp),
+        Some(Type::Tls) => Some(Kind::Tls(tls::read_kind(&mut reader))),
         Some(Type::Http) => Some(Kind::Http(http::read(&mut reader))),
         Some(Type::Exec) => {
             exec::refuse_network_keys(&mut reader);
@@ -114,31 +125,44 @@ fn read_check(name: &str, table: &Table, report: &mut Report) -> Option<(Check, 
         }
         None => {
             let _ = http::read(&mut reader);
+            tls::pass_over(&mut reader);
             let _ = exec::KEYS.iter().map(|key| reader.value(key)).count();
             None
         }
     };
+    let tls = tls::read_for(&mut reader, files, kind.as_ref());
     let of_http = http::KEYS.iter().map(|key| (*key, "this key belongs to type = \"http\""));
     let of_exec = exec::KEYS.iter().map(|key| (*key, "this key belongs to type = \"exec\""));
+    let of_tls = tls::KEYS.iter().map(|key| (*key, tls::BELONGS));
     let others: Vec<_> = OTHER_KEYS
         .iter()
         .chain(judgement::OTHER_KEYS)
         .chain(http::OTHER_KEYS)
+        .chain(tls::OTHER_KEYS)
         .chain(exec::OTHER_KEYS)
         .copied()
         .chain(of_http)
+        .chain(of_tls)
         .chain(of_exec)
         .collect();
     reader.finish(&others);
     let mut check = Check::with_defaults(kind?);
     check.connect = connect;
+    check.tls = tls;
     judgement.apply_to(&mut check);
     Some((check, program))
 }
 
 fn read_type(reader: &mut Reader<'_>) -> Option<Type> {
-    let available = "\"tcp\", \"http\" and \"exec\" are available";
+    let available = "\"tcp\", \"tls\", \"http\" and \"exec\" are available";
     let value = reader.value("type");
+    if let Some(Value { kind: ValueKind::String(word), at }) = value
+        && HTTPS_TYPES.contains(&word.as_str())
+    {
+        let message = format!("'type' cannot be \"{word}\"");
+        reader.report().error(at, message).hint("write type = \"http\" and tls = true");
+        return None;
+    }
     if let Some(Value { kind: ValueKind::String(word), at }) = value
         && LATER_TYPES.contains(&word.as_str())
     {

@@ -194,6 +194,11 @@ impl<'a> Reader<'a> {
         value
     }
 
+    /// Report a mistake of the table as a whole.
+    pub fn mistake(&mut self, message: impl Into<String>, hint: &str) {
+        self.report.error(&self.table.at, message).hint(hint);
+    }
+
     /// Report every key that nobody asked for. `others` are the keys of other programs, and of people's habits,
     /// with what to write here instead, as the hint's whole text.
     pub fn finish(self, others: &[(&str, &str)]) {

@@ -34,7 +34,7 @@ fn good(text: &str) -> Check {
 fn http_settings(check: &Check) -> &http::Request {
     match &check.kind {
         Kind::Http(settings) => &settings.requests()[0],
-        Kind::Tcp | Kind::Exec(_) => panic!("not http"),
+        Kind::Tcp | Kind::Tls(_) | Kind::Exec(_) => panic!("not http"),
     }
 }
 
@@ -119,15 +119,20 @@ fn unknown_keys_are_answered_with_ours_for_keepalived_s() {
 #[test]
 fn a_type_that_is_not_there_is_answered_with_those_that_are() {
     assert!(errors("interval = 3\n").contains("'type' is missing"));
-    for later in ["ping", "tls", "dns"] {
+    for later in ["ping", "dns"] {
         let report = errors(&format!("type = \"{later}\"\n"));
         let expected = format!("checks of type \"{later}\" are not available yet");
         assert!(
-            report.contains(&expected) && report.contains("\"tcp\", \"http\" and \"exec\" are available"),
+            report.contains(&expected)
+                && report.contains("\"tcp\", \"tls\", \"http\" and \"exec\" are available"),
             "{report}"
         );
     }
     assert!(errors("type = \"HTTP_GET\"\n").contains("write \"http\""));
+    for https in ["https", "SSL_GET"] {
+        let report = errors(&format!("type = \"{https}\"\n"));
+        assert!(report.contains("write type = \"http\" and tls = true"), "{report}");
+    }
     assert!(errors("type = \"htpp\"\npath = \"/\"\n").contains("did you mean \"http\"?"));
     assert!(!errors("type = \"htpp\"\npath = \"/\"\n").contains("unknown key"));
     assert!(errors("type = 3\n").contains("'type' must be a string"));

@@ -41,6 +41,7 @@ pub struct Probe {
     /// Interim responses so far.
     interim: u32,
     answer: Answer,
+    is_secured: bool,
 }
 
 #[derive(Debug)]
@@ -68,7 +69,14 @@ impl Probe {
             sent: 0,
             interim: 0,
             answer: Answer::Head(head::Buffer::default()),
+            is_secured: false,
         }
+    }
+
+    /// The same over TLS, if `is_secured`.
+    #[must_use]
+    pub fn secured(self, is_secured: bool) -> Self {
+        Self { is_secured, ..self }
     }
 
     /// `Err`: the reason of a failure. `Ok(None)`: not decided.
@@ -109,6 +117,10 @@ impl Probe {
 impl Conversation for Probe {
     fn on_connected(&mut self) -> Option<Outcome> {
         None
+    }
+
+    fn wants_tls(&self) -> bool {
+        self.is_secured
     }
 
     fn unsent(&self) -> &[u8] {

@@ -9,6 +9,7 @@ pub mod http;
 pub mod quote;
 pub mod status;
 pub mod tcp;
+pub mod tls;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -39,12 +40,26 @@ impl Outcome {
             Self::Local(reason) => Self::Local(with_label(reason)),
         }
     }
+
+    /// The same outcome, with a note after its reason if that is about the server.
+    #[must_use]
+    pub fn noted(self, note: &str) -> Self {
+        match self {
+            Self::Pass(reason) => Self::Pass(format!("{reason} ({note})")),
+            Self::PassWithWeight(reason, weight) => {
+                Self::PassWithWeight(format!("{reason} ({note})"), weight)
+            }
+            Self::Fail(reason) => Self::Fail(format!("{reason} ({note})")),
+            Self::Local(reason) => Self::Local(reason),
+        }
+    }
 }
 
 /// What kind of probe a check makes, with that kind's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     Tcp,
+    Tls(tls::Settings),
     Http(http::Settings),
     Exec(exec::Settings),
 }
@@ -54,6 +69,7 @@ impl Kind {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
+            Self::Tls(_) => "tls",
             Self::Http(_) => "http",
             Self::Exec(_) => "exec",
         }
@@ -62,7 +78,7 @@ impl Kind {
     /// Whether a target of this kind must name a port. Others ignore the port that it has.
     pub fn needs_port(&self) -> bool {
         match self {
-            Self::Tcp | Self::Http(_) => true,
+            Self::Tcp | Self::Tls(_) | Self::Http(_) => true,
             Self::Exec(settings) => settings.needs_port(),
         }
     }
@@ -70,7 +86,7 @@ impl Kind {
     /// Whether it is about this machine, and a target need not name an address.
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Tcp | Self::Http(_) => false,
+            Self::Tcp | Self::Tls(_) | Self::Http(_) => false,
             Self::Exec(settings) => !settings.needs_address(),
         }
     }
@@ -79,7 +95,7 @@ impl Kind {
     /// limit, and has something to end and to tell.
     pub fn grace(&self) -> Duration {
         match self {
-            Self::Tcp | Self::Http(_) => Duration::ZERO,
+            Self::Tcp | Self::Tls(_) | Self::Http(_) => Duration::ZERO,
             Self::Exec(_) => exec::GRACE,
         }
     }
@@ -87,15 +103,23 @@ impl Kind {
     /// How many questions are asked at once, each on a connection of its own; at least 1.
     pub fn parts(&self) -> usize {
         match self {
-            Self::Tcp | Self::Exec(_) => 1,
+            Self::Tcp | Self::Tls(_) | Self::Exec(_) => 1,
             Self::Http(settings) => settings.requests().len(),
+        }
+    }
+
+    /// The host that question `part` is asked of, perhaps with a port, where the check names one.
+    pub fn host(&self, part: usize) -> Option<&str> {
+        match self {
+            Self::Http(settings) => settings.requests()[part].host.as_deref(),
+            Self::Tcp | Self::Tls(_) | Self::Exec(_) => None,
         }
     }
 
     /// What names question `part` in a reason, where there are several.
     pub fn label(&self, part: usize) -> &str {
         match self {
-            Self::Tcp | Self::Exec(_) => "",
+            Self::Tcp | Self::Tls(_) | Self::Exec(_) => "",
             Self::Http(settings) => settings.label(part),
         }
     }
@@ -126,9 +150,15 @@ pub trait Conversation: fmt::Debug {
     fn on_connected(&mut self) -> Option<Outcome>;
 
     /// Whether TLS is to begin now, before anything else is said. Asked when the stream is connected and after every
-    /// portion, until it has begun.
+    /// portion that was received or sent, until it has begun. Whoever turns it on later must have looked at all that it
+    /// received: what the peer said in the clear after the point where TLS begins is not the peer's (CVE-2011-0411).
     fn wants_tls(&self) -> bool {
         false
+    }
+
+    /// TLS has begun, and the certificate was verified if it is to be. `Some`: that was all.
+    fn on_secured(&mut self, _peer: &tls::Peer<'_>) -> Option<Outcome> {
+        None
     }
 
     /// Bytes that are still to be sent; empty: wait for the peer's.
@@ -142,6 +172,12 @@ pub trait Conversation: fmt::Debug {
 
     /// The peer will send no more.
     fn on_closed(&mut self) -> Outcome;
+
+    /// As [`Conversation::on_closed`], but under TLS and without its farewell (close_notify): anybody on the way may have
+    /// cut off the rest. To be told apart where only the end of the stream says that an answer is complete.
+    fn on_truncated(&mut self) -> Outcome {
+        self.on_closed()
+    }
 
     /// Whether the peer closes the connection by itself when it has said all: then it is waited for, after the
     /// outcome, so that it can (`farewell.rs`).

@@ -2,6 +2,7 @@
 
 pub mod connect;
 pub mod stream;
+pub mod tls;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -1,5 +1,5 @@
-//! The socket of one conversation: TCP, or a Unix socket of this machine. What happens on it is told to the
-//! [`Conversation`], whose outcome comes back.
+//! The socket of one conversation: TCP, with TLS on it when the conversation wants that, or a Unix socket of this
+//! machine. What happens is told to the [`Conversation`], whose outcome comes back.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use daemon::event_loop::Interest;
 use nix::errno::Errno;
+use rustls::pki_types::ServerName;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::connect::Connect;
+use super::tls::{self, Session};
 use super::{Step, errno_of};
-use crate::probe::{Conversation, Outcome, unanswered};
+use crate::probe::{Conversation, Outcome, errno, unanswered};
 
 /// Where a stream leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +44,11 @@ pub struct Stream {
     connected: bool,
     /// Bytes that were read after the outcome.
     left: usize,
+    /// Whether the conversation knows that it is connected: under TLS from the start not before that has begun.
+    told: bool,
+    /// What TLS would be like, and the name that the certificate must be for.
+    tls: Option<(Arc<tls::Settings>, ServerName<'static>)>,
+    session: Option<Box<Session>>,
 }
 
 impl Stream {
@@ -73,7 +80,14 @@ impl Stream {
             Err(error) if errno_of(&error) == Errno::EINPROGRESS => {}
             Err(error) => return Err(failed(&error)),
         }
-        Ok(Self { socket, endpoint, conversation, connected: false, left: 0 })
+        let (connected, told) = (false, false);
+        Ok(Self { socket, endpoint, conversation, connected, told, tls: None, session: None, left: 0 })
+    }
+
+    /// Let the conversation begin TLS, with these settings and a certificate for this name.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<(Arc<tls::Settings>, ServerName<'static>)>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Go on as far as it goes without waiting; reads at most one buffer full.
@@ -83,29 +97,39 @@ impl Stream {
                 Some(step) => return step,
                 None => self.connected = true,
             }
-            if let Some(outcome) = self.conversation.on_connected() {
-                return Step::Done(outcome);
+            if let Some(outcome) = self.on_connected() {
+                return self.end(outcome);
             }
         }
-        self.send().unwrap_or_else(|| self.receive(buffer))
+        if let Some(step) = self.send(buffer) {
+            return step;
+        }
+        if let Some(outcome) = self.receive(buffer) {
+            return self.end(outcome);
+        }
+        // What was received may have given it something to say.
+        self.send(buffer).unwrap_or(Step::Wait(Interest::Read))
     }
 
     /// The probe's time is over. What has arrived by now still counts.
     pub fn on_timeout(&mut self, buffer: &mut [u8], timeout: Duration) -> Outcome {
         match self.advance(buffer) {
             Step::Done(outcome) => outcome,
-            Step::Wait(_) if self.connected => self.conversation.on_timeout(timeout),
-            Step::Wait(_) => unanswered(timeout, None),
+            Step::Wait(_) => match &self.session {
+                Some(session) => unanswered(timeout, Some(&self.progress(session))),
+                None if self.connected => self.conversation.on_timeout(timeout),
+                None => unanswered(timeout, None),
+            },
         }
     }
 
     /// The loop could not watch the socket.
     pub fn on_error(&self, error: &io::Error) -> Outcome {
         let errno = errno_of(error);
-        if self.connected {
-            self.conversation.on_error(errno)
-        } else {
-            self.conversation.on_unreachable(errno)
+        match &self.session {
+            Some(session) => errno::outcome(errno, Some(&self.progress(session))),
+            None if self.connected => self.conversation.on_error(errno),
+            None => self.conversation.on_unreachable(errno),
         }
     }
 
@@ -143,6 +167,14 @@ impl Stream {
         }
     }
 
+    /// Under TLS.
+    fn progress(&self, session: &Session) -> String {
+        if session.is_handshaking() {
+            return session.progress();
+        }
+        format!("{}, {}", session.progress(), self.conversation.progress())
+    }
+
     /// `None`: connected.
     fn finish_connecting(&self) -> Option<Step> {
         match self.socket.take_error() {
@@ -166,33 +198,133 @@ impl Stream {
         None
     }
 
-    /// `None`: all is sent.
-    fn send(&mut self) -> Option<Step> {
-        while !self.conversation.unsent().is_empty() {
-            match (&self.socket).write(self.conversation.unsent()) {
-                Ok(count) => self.conversation.on_sent(count),
+    fn on_connected(&mut self) -> Option<Outcome> {
+        if self.conversation.wants_tls() {
+            return self.begin_tls();
+        }
+        self.told = true;
+        self.conversation.on_connected()
+    }
+
+    fn begin_tls(&mut self) -> Option<Outcome> {
+        let Some((settings, name)) = self.tls.take() else {
+            return Some(Outcome::Local("this check has no settings for TLS".to_owned()));
+        };
+        match Session::begin(settings, name) {
+            Ok(session) => self.session = Some(Box::new(session)),
+            Err(outcome) => return Some(outcome),
+        }
+        None
+    }
+
+    /// `None`: all is sent that can be said now.
+    fn send(&mut self, buffer: &mut [u8]) -> Option<Step> {
+        loop {
+            let written = match &mut self.session {
+                Some(session) if session.wants_write() => session.write(&mut &self.socket),
+                Some(session) => {
+                    let text = self.conversation.unsent();
+                    if text.is_empty() || session.is_handshaking() {
+                        return None;
+                    }
+                    let count = session.say(text);
+                    self.conversation.on_sent(count);
+                    Ok(())
+                }
+                None if self.conversation.unsent().is_empty() => return None,
+                None => {
+                    let written = (&self.socket).write(self.conversation.unsent());
+                    written.map(|count| self.conversation.on_sent(count))
+                }
+            };
+            match written {
+                Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return Some(Step::Wait(Interest::Write));
                 }
                 // It has hung up, perhaps with a reason: that is still to be read.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return None,
-                // It has hung up, perhaps with a reason: that is still to be read.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => return None,
-                Err(error) => return Some(Step::Done(self.on_error(&error))),
+                Err(error) => {
+                    // The server may have said why before it went.
+                    let said = self.receive(buffer);
+                    return Some(self.end(said.unwrap_or_else(|| self.on_error(&error))));
+                }
+            }
+            if let Some(outcome) = self.switch() {
+                return Some(self.end(outcome));
+            }
+        }
+    }
+
+    /// Begin TLS if this is the moment. `Some`: it cannot begin.
+    fn switch(&mut self) -> Option<Outcome> {
+        let now = self.session.is_none() && self.conversation.wants_tls();
+        if now { self.begin_tls() } else { None }
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> Option<Outcome> {
+        match (&self.socket).read(buffer) {
+            Ok(0) => Some(self.on_end()),
+            Ok(count) if self.session.is_some() => self.on_encrypted(&buffer[..count]),
+            Ok(count) => self.conversation.on_received(&buffer[..count]).or_else(|| self.switch()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
+            Err(error) => Some(self.on_error(&error)),
+        }
+    }
+
+    fn on_encrypted(&mut self, mut bytes: &[u8]) -> Option<Outcome> {
+        let session = self.session.as_mut()?;
+        while !bytes.is_empty() {
+            let was_handshaking = session.is_handshaking();
+            let taken = session.take_in(&mut bytes);
+            if was_handshaking && !session.is_handshaking() {
+                let outcome = self.conversation.on_secured(&session.peer());
+                let told = std::mem::replace(&mut self.told, true);
+                let outcome = outcome.or_else(|| if told { None } else { self.conversation.on_connected() });
+                if outcome.is_some() {
+                    return outcome;
+                }
+            }
+            // What it said before it failed was said.
+            while !session.heard().is_empty() {
+                let text = session.heard();
+                let (length, outcome) = (text.len(), self.conversation.on_received(text));
+                if outcome.is_some() {
+                    return outcome;
+                }
+                session.forget(length);
+            }
+            if let Err(outcome) = taken {
+                return Some(outcome);
+            }
+            if session.has_ended() {
+                return Some(self.conversation.on_closed());
             }
         }
         None
     }
 
-    fn receive(&mut self, buffer: &mut [u8]) -> Step {
-        let outcome = match (&self.socket).read(buffer) {
-            Ok(0) => Some(self.conversation.on_closed()),
-            Ok(count) => self.conversation.on_received(&buffer[..count]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
-            Err(error) => Some(self.on_error(&error)),
-        };
-        outcome.map_or(Step::Wait(Interest::Read), Step::Done)
+    /// The peer has closed the connection.
+    fn on_end(&mut self) -> Outcome {
+        match &self.session {
+            None => self.conversation.on_closed(),
+            Some(session) if session.is_handshaking() => {
+                Outcome::Fail(format!("the server closed the connection: {}", session.progress()))
+            }
+            Some(_) => self.conversation.on_truncated(),
+        }
+    }
+
+    /// The conversation is over. Under TLS the server is told so, and what was wrong with it, if it takes that at once.
+    fn end(&mut self, outcome: Outcome) -> Step {
+        if let Some(session) = &mut self.session {
+            if !session.is_handshaking() && !self.conversation.peer_closes() {
+                session.close();
+            }
+            let _ = session.write(&mut &self.socket);
+        }
+        Step::Done(outcome)
     }
 }
 

@@ -4,6 +4,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part of this")]
 #![allow(clippy::unwrap_used, reason = "clippy does not know that these are tests, too")]
 
+pub mod authority;
+pub mod openssl;
 pub mod script;
 pub mod servers;
 pub mod watcher;

@@ -1,0 +1,100 @@
+//! `type = "tls"`: the server is up if it makes a TLS connection with us, and shows a certificate that is its own and
+//! valid. keepalived has SSL_GET only, which fetches a page and looks at no certificate.
+
+pub mod certificate;
+
+use std::time::Duration;
+
+use daemon::units::format_duration;
+
+use self::certificate::{Certificate, date};
+use super::{Conversation, Outcome};
+
+/// Who is at the other end of a secured stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer<'a> {
+    /// Such as "TLS 1.3".
+    pub protocol: &'static str,
+    /// Its own certificate, DER.
+    pub certificate: Option<&'a [u8]>,
+    /// Whether it asked for a client certificate.
+    pub is_asked: bool,
+    /// By the clock that the certificate was verified with, since 1970.
+    pub now: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// A certificate that ends within this time is told in the reason. No more than that: until it ends it serves
+    /// every client, and all servers that share it would go down together.
+    pub expires_within: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { expires_within: Duration::from_secs(14 * 24 * 60 * 60) }
+    }
+}
+
+#[derive(Debug)]
+pub struct Probe {
+    settings: Settings,
+}
+
+impl Probe {
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+}
+
+impl Conversation for Probe {
+    /// Not before [`Conversation::on_secured`], which has decided.
+    fn on_connected(&mut self) -> Option<Outcome> {
+        None
+    }
+
+    fn wants_tls(&self) -> bool {
+        true
+    }
+
+    fn on_secured(&mut self, peer: &Peer<'_>) -> Option<Outcome> {
+        Some(Outcome::Pass(describe(peer, self.settings.expires_within)))
+    }
+
+    fn unsent(&self) -> &[u8] {
+        &[]
+    }
+
+    fn on_sent(&mut self, _count: usize) {}
+
+    fn on_received(&mut self, _bytes: &[u8]) -> Option<Outcome> {
+        None
+    }
+
+    fn on_closed(&mut self) -> Outcome {
+        Outcome::Fail("the server closed the connection".to_owned())
+    }
+
+    fn progress(&self) -> String {
+        "nothing to wait for".to_owned()
+    }
+}
+
+/// `TLS 1.3, certificate for www.example.com until 2027-01-02`. Reads the same at every probe until something changes.
+fn describe(peer: &Peer<'_>, expires_within: Duration) -> String {
+    let protocol = peer.protocol;
+    let Some(certificate) = peer.certificate.and_then(Certificate::read) else {
+        return format!("{protocol}, certificate that cannot be read");
+    };
+    let left = certificate.not_after.saturating_sub(peer.now);
+    let warning = match left {
+        Duration::ZERO => " (expired)".to_owned(),
+        left if left < expires_within => format!(": expires within {}", format_duration(expires_within)),
+        _ => String::new(),
+    };
+    let (title, until) = (certificate.title(), date(certificate.not_after));
+    format!("{protocol}, certificate for {title} until {until}{warning}")
+}
+
+#[cfg(test)]
+mod tests;
