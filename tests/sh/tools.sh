@@ -2,7 +2,7 @@
 
 tools=(
     gcc libc6-dev                                               # cargo links with it
-    iproute2 ipvsadm dbus keepalived nginx-light tcpdump tshark procps nftables iputils-ping openssl # the lab on this machine, and its peers
+    iproute2 ipvsadm dbus keepalived nginx-light tcpdump tshark procps nftables iputils-ping openssl ca-certificates # the lab on this machine, and its peers
     systemd systemd-container                                   # busctl, systemd-nspawn
     mmdebstrap e2fsprogs qemu-system-x86                        # the image and its virtual machine
     debhelper dpkg-dev                                          # the package

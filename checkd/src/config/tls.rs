@@ -108,7 +108,7 @@ fn refuse(reader: &mut Reader<'_>) {
         ("tls_ca", keys.ca.map(|ca| ca.at)),
         ("tls_certificate", keys.certificate.map(|certificate| certificate.at)),
         ("tls_key", keys.key.map(|key| key.at)),
-        ("insecure", keys.insecure.map(|insecure| insecure.at)),
+        ("insecure", keys.insecure.filter(|insecure| insecure.value).map(|insecure| insecure.at)),
     ];
     for (key, at) in places {
         if let Some(at) = at {

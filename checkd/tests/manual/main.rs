@@ -17,7 +17,7 @@ use page::{Key, Page};
 /// No key and no word is near this one.
 const NONSENSE: &str = "qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq";
 /// The subsections that are about no kind.
-const COMMON: [&str; 2] = ["EVERY CHECK", "Where a probe goes"];
+const COMMON: [&str; 3] = ["EVERY CHECK", "Where a probe goes", "TLS"];
 /// What a kind cannot be without.
 const REQUIRED: [(&str, &str); 1] = [("exec", "command = [\"/bin/true\"]\n")];
 /// Values that are out of nearly every range.
