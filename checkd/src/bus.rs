@@ -2,7 +2,7 @@
 //! passes its news on.
 //!
 //! `/org/trivet/Check1` is the manager, `/org/trivet/Check1/check/NAME` a check. Thousands of targets are rows of a
-//! check's `Targets`, and their changes go out in one HealthChanged per turn of the loop.
+//! check's `Targets`, and their changes go out together: at once if nothing was said for a while, else in a moment.
 
 mod check;
 mod manager;
@@ -57,6 +57,8 @@ pub enum Command {
         check: String,
         reply: Reply<Vec<TargetDetail>>,
     },
+    /// There is room for more news.
+    MoreNews,
     Probe {
         check: String,
         address: String,
@@ -98,9 +100,14 @@ impl Bus {
         Ok((Self { publisher, news }, receiver))
     }
 
-    /// Changes for the next HealthChanged; announced with the next [`Bus::publish`].
-    pub fn add_news(&self, generation: u64, rows: Vec<Row>) {
-        self.news.add(generation, rows);
+    /// Whether the last news are on their way; else [`Command::MoreNews`] says when.
+    pub fn has_room_for_news(&self) -> bool {
+        self.news.has_room()
+    }
+
+    /// The rows of the next HealthChanged, if there is room; announced with the next [`Bus::publish`].
+    pub fn put_news(&self, generation: u64, rows: Vec<Row>) {
+        self.news.put(generation, rows);
     }
 
     /// Show a new snapshot, and let the news go out.
@@ -223,6 +230,8 @@ impl Shown {
             let server = connection.object_server();
             let manager = server.interface::<_, Manager>(PATH).await?;
             Manager::health_changed(manager.signal_emitter(), generation, rows).await?;
+            // A queue that is full wakes the loop as well.
+            let _ = self.commands.send(Command::MoreNews);
         }
         let now = properties::<Manager>(connection, PATH).await?;
         announce_changes(connection, PATH, &Manager::name(), &[], &self.manager, &now).await?;

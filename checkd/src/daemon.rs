@@ -31,6 +31,10 @@ use daemon::error::Error;
 
 /// Probes that one turn starts or ends, so that sockets are read in between.
 const DUE_PER_TURN: usize = 256;
+/// What happens within this time is told together.
+const PUBLISH_PERIOD: Duration = Duration::from_millis(20);
+/// Rows of one HealthChanged.
+const NEWS: usize = 4096;
 /// One read of one socket in one turn.
 const BUFFER: usize = 16 * 1024;
 /// A timeout that is noticed this late says more about us than about the server: the machine was suspended, or
@@ -78,6 +82,8 @@ pub struct Daemon {
     buffer: Vec<u8>,
     /// Whether counts, watchers or checks may differ from the last snapshot.
     snapshot_is_old: bool,
+    /// When the next snapshot may be published, and the next news told.
+    publish_at: Instant,
 }
 
 impl Daemon {
@@ -100,6 +106,7 @@ impl Daemon {
         events.register_forever(&signals, Interest::Read, Event::Signal).map_err(register)?;
         let register = Error::when("watch the commands");
         events.register_forever(&commands, Interest::Read, Event::Command).map_err(register)?;
+        let publish_at = events.clock().now();
         let notify = Notify::start().map_err(Error::when("start the thread that talks to systemd"))?;
         Ok(Self {
             events,
@@ -118,6 +125,7 @@ impl Daemon {
             saver: Saver::new(writer),
             buffer: vec![0; BUFFER],
             snapshot_is_old: true,
+            publish_at,
         })
     }
 
@@ -145,7 +153,8 @@ impl Daemon {
             self.farewells.on_time(&mut self.events, now);
             self.listings.advance(now, &self.registry, self.events.clock());
             self.saver.advance(now, &mut self.registry, self.events.clock());
-            self.publish();
+            self.journal.on_time(now);
+            self.publish(now);
             self.notify.kick(now);
             if stop {
                 self.notify.stopping();
@@ -162,7 +171,13 @@ impl Daemon {
         // Work that is left for the next turn is due at once, after what has arrived.
         let now = self.events.clock().now();
         let work = [(!self.listings.is_empty()).then_some(now), self.saver.deadline(now, &self.registry)];
-        let others = [self.registry.deadline(), self.notify.deadline(), self.farewells.deadline()];
+        let others = [
+            self.registry.deadline(),
+            self.notify.deadline(),
+            self.farewells.deadline(),
+            self.journal.deadline(),
+            self.has_something_to_publish().then_some(self.publish_at),
+        ];
         work.into_iter().chain(others).flatten().min()
     }
 
@@ -220,6 +235,7 @@ impl Daemon {
                 self.registry.on_watcher_gone(now, &caller);
                 log::debug!("{caller} has left the bus");
             }
+            Command::MoreNews => return,
             Command::Targets { check, reply } => {
                 self.listings.add(check, reply);
                 return;
@@ -328,7 +344,7 @@ impl Daemon {
         }
         let Some(judged) = self.registry.on_outcome(now, self.wall(now), id, outcome) else { return };
         if judged.is_watched && judged.row.state != judged.before {
-            self.journal.on_transition(&judged);
+            self.journal.on_transition(now, &judged);
             self.snapshot_is_old = true;
         }
         for asker in self.askers.remove(&id).unwrap_or_default() {
@@ -336,13 +352,20 @@ impl Daemon {
         }
     }
 
-    fn publish(&mut self) {
-        let changes = self.registry.take_changes();
-        if changes.is_none() && !self.snapshot_is_old {
+    fn has_something_to_publish(&self) -> bool {
+        self.snapshot_is_old || (self.registry.has_changes() && self.bus.has_room_for_news())
+    }
+
+    /// At once if nothing was published for a while; else what happens within a moment goes out together.
+    fn publish(&mut self, now: Instant) {
+        if now < self.publish_at || !self.has_something_to_publish() {
             return;
         }
-        if let Some((generation, rows)) = changes {
-            self.bus.add_news(generation, rows);
+        self.publish_at = now + PUBLISH_PERIOD;
+        if self.bus.has_room_for_news()
+            && let Some((generation, rows)) = self.registry.take_changes(NEWS)
+        {
+            self.bus.put_news(generation, rows);
         }
         let snapshot = snapshot_of(&self.registry);
         self.notify.status(&status(&snapshot));

@@ -297,12 +297,20 @@ impl Registry {
         Some(soon.map_or(regular, |soon| soon.min(regular)).max(now))
     }
 
-    /// What changed since the last call, with the generation that this makes.
-    pub fn take_changes(&mut self) -> Option<(u64, Vec<Row>)> {
-        let changed = std::mem::take(&mut self.changed);
-        let targets =
-            changed.iter().filter_map(|id| self.targets.get(*id)).filter(|target| target.watches > 0);
-        let rows: Vec<Row> = targets.map(Target::row).collect();
+    /// Whether [`Registry::take_changes`] may have something to tell.
+    pub fn has_changes(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// What changed since it was told last, at most `limit` rows of it, with the generation that this makes.
+    pub fn take_changes(&mut self, limit: usize) -> Option<(u64, Vec<Row>)> {
+        let mut rows = Vec::new();
+        while rows.len() < limit
+            && let Some(id) = self.changed.pop_first()
+        {
+            let target = self.targets.get(id).filter(|target| target.watches > 0);
+            rows.extend(target.map(Target::row));
+        }
         if rows.is_empty() {
             return None;
         }

@@ -1,56 +1,32 @@
-//! What HealthChanged has still to tell: the last row of every target that changed. A bus that is slow or away makes
-//! several turns' changes one; it never holds up the loop, and never holds more than one row for each target.
+//! What the next HealthChanged tells. There is room for one: until it is on its way, the loop keeps what else changes as
+//! numbers of targets, so that a bus that is slow or away costs a few bytes for each and holds nobody up.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::registry::Row;
 
-#[derive(Debug, Default)]
-pub(super) struct News(Mutex<Pending>);
+/// A generation and its rows.
+type Batch = (u64, Vec<Row>);
 
 #[derive(Debug, Default)]
-struct Pending {
-    generation: u64,
-    rows: BTreeMap<(String, String), Row>,
-}
+pub(super) struct News(Mutex<Option<Batch>>);
 
 impl News {
-    pub(super) fn add(&self, generation: u64, rows: Vec<Row>) {
-        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.generation = generation;
-        pending.rows.extend(rows.into_iter().map(|row| ((row.check.clone(), row.address.clone()), row)));
+    /// Whether the last one is on its way.
+    pub(super) fn has_room(&self) -> bool {
+        self.lock().is_none()
     }
 
-    pub(super) fn take(&self) -> Option<(u64, Vec<Row>)> {
-        let pending = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        if pending.rows.is_empty() {
-            None
-        } else {
-            Some((pending.generation, pending.rows.into_values().collect()))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::target::{State, WallClock};
-
-    fn row(address: &str, state: State) -> Row {
-        let (check, address, since) = ("tcp".into(), address.into(), WallClock(1));
-        Row { check, address, state, reason: String::new(), since, weight: None }
+    /// Only while there is room.
+    pub(super) fn put(&self, generation: u64, rows: Vec<Row>) {
+        *self.lock() = Some((generation, rows));
     }
 
-    #[test]
-    fn several_turns_become_one_announcement_with_the_last_row_of_each_target() {
-        let news = News::default();
-        assert_eq!(news.take(), None);
-        news.add(1, vec![row("10.0.0.5:80", State::Down), row("10.0.0.6:80", State::Up)]);
-        news.add(2, vec![row("10.0.0.5:80", State::Up)]);
-        let (generation, rows) = news.take().unwrap();
-        assert_eq!(generation, 2);
-        assert_eq!(rows, [row("10.0.0.5:80", State::Up), row("10.0.0.6:80", State::Up)]);
-        assert_eq!(news.take(), None);
+    pub(super) fn take(&self) -> Option<Batch> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Batch>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

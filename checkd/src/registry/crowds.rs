@@ -19,7 +19,7 @@ fn settled(check: Check) -> (Registry, Instant) {
     assert_eq!(answers.len(), MANY);
     let now = run(&mut registry, start, start + SECOND * 18, &pass(), |_| {});
     assert_eq!(registry.counts(), [0, MANY, 0]);
-    let _ = registry.take_changes();
+    let _ = registry.take_changes(usize::MAX);
     (registry, now)
 }
 
@@ -120,7 +120,7 @@ fn a_reload_that_does_not_touch_the_check_starts_no_probe_and_moves_no_deadline(
     let all = |registry: &Registry| registry.details("web", Cursor::default(), MANY).0;
     let before = all(&registry);
     let actions = registry.on_reload(now, WALL, checks(&[("web", tcp()), ("other", http("/"))]));
-    assert_eq!((actions, registry.take_changes()), (vec![], None));
+    assert_eq!((actions, registry.take_changes(usize::MAX)), (vec![], None));
     assert!(before == all(&registry), "something about ten thousand targets changed");
     let (most, all) = busiest(&mut registry, now, now + SECOND * 6, SECOND / 10, &pass());
     assert!(all == MANY && most < 230, "{most} in a tenth of a second, {all} in all");
@@ -132,11 +132,11 @@ fn a_changed_check_is_tried_within_a_second_but_not_at_once() {
     let elsewhere = Connect { port: Some(8080), ..Connect::default() };
     for check in [http("/"), Check { connect: elsewhere, ..tcp() }] {
         assert_eq!(registry.on_reload(now, WALL, checks(&[("web", check)])), []);
-        let (_, rows) = registry.take_changes().unwrap();
+        let (_, rows) = registry.take_changes(usize::MAX).unwrap();
         assert!(rows.len() == MANY && rows.iter().all(|row| row.state == State::Up));
         let (most, all) = busiest(&mut registry, now, now + SECOND, SECOND / 100, &pass());
         assert!(all == MANY && most < 160, "{most} in 10 ms, {all} in all");
-        assert!(registry.take_changes().is_some());
+        assert!(registry.take_changes(usize::MAX).is_some());
     }
 }
 
@@ -145,7 +145,7 @@ fn a_check_with_other_times_only_keeps_all_it_knows_and_finds_new_places() {
     let (mut registry, now) = settled(tcp());
     let often = Check { interval: SECOND, ..tcp() };
     assert_eq!(registry.on_reload(now, WALL, checks(&[("web", often)])), []);
-    assert_eq!(registry.take_changes(), None, "nothing is in doubt");
+    assert_eq!(registry.take_changes(usize::MAX), None, "nothing is in doubt");
     let (most, all) = busiest(&mut registry, now, now + SECOND, SECOND / 100, &pass());
     assert!(all == MANY && most < 160, "{most} in 10 ms, {all} in all");
     let seldom = Check { interval: SECOND * 3600, ..tcp() };

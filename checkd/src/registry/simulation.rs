@@ -111,7 +111,7 @@ impl Walk {
             9..24 => {
                 let count = self.random.below(6);
                 (0..count).for_each(|_| self.end_any());
-                let _ = self.registry.take_changes();
+                let _ = self.registry.take_changes(usize::MAX);
                 Vec::new()
             }
             _ => self.registry.on_time(self.now, 1 + self.random.below(4)),

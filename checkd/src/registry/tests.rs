@@ -66,7 +66,7 @@ fn first_result(registry: &mut Registry, now: Instant, check: &str, outcome: Out
     let now = registry.deadline().unwrap();
     let ids = started(registry, now);
     registry.on_outcome(now, WALL, ids[0], outcome).unwrap();
-    let _ = registry.take_changes();
+    let _ = registry.take_changes(NO_LIMIT);
     (ids[0], now)
 }
 
@@ -107,10 +107,10 @@ fn a_result_is_published_once_with_a_growing_generation() {
     let judged = registry.on_outcome(now + SECOND, WALL, ids[0], pass()).unwrap();
     assert_eq!((judged.before, judged.row.state, judged.took), (State::Unknown, State::Up, SECOND));
     assert!(registry.on_outcome(now + SECOND, WALL, ids[1], fail()).is_some());
-    let (generation, rows) = registry.take_changes().unwrap();
+    let (generation, rows) = registry.take_changes(NO_LIMIT).unwrap();
     assert_eq!((generation, rows.len()), (1, 2));
     assert!(rows.iter().all(|row| row.since == WALL));
-    assert_eq!(registry.take_changes(), None);
+    assert_eq!(registry.take_changes(NO_LIMIT), None);
     let (generation, answers, _) = registry.on_watch(now, ":1.2", &wanted(&[("tcp", "10.0.0.5:80")]));
     assert_eq!((generation, answers[0].state), (1, State::Up));
 }
@@ -298,7 +298,7 @@ fn a_reload_that_changes_nothing_touches_nothing() {
     let before = (registry.deadline(), details(&registry, "web"));
     assert_eq!(registry.on_reload(now, WALL, checks(&[("tcp", tcp()), ("web", http("/"))])), []);
     assert_eq!((registry.deadline(), details(&registry, "web")), before);
-    assert_eq!(registry.take_changes(), None);
+    assert_eq!(registry.take_changes(NO_LIMIT), None);
     assert_eq!(started(&mut registry, before.0.unwrap()), [id]);
     let changed = checks(&[("tcp", Check { interval: SECOND, ..tcp() }), ("web", http("/"))]);
     assert_eq!(registry.on_reload(now, WALL, changed), [], "another check's probe runs on");
@@ -312,7 +312,7 @@ fn a_changed_check_is_probed_anew_and_keeps_its_state_until_the_result() {
     assert_eq!(started(&mut registry, now), [id]);
     let changed = checks(&[("tcp", tcp()), ("web", http("/other"))]);
     assert_eq!(registry.on_reload(now, WALL, changed), [Action::Cancel(id)]);
-    let (_, rows) = registry.take_changes().unwrap();
+    let (_, rows) = registry.take_changes(NO_LIMIT).unwrap();
     assert_eq!(rows[0].state, State::Up);
     assert!(rows[0].reason.contains("the check was changed"), "{}", rows[0].reason);
     let now = registry.deadline().unwrap();
@@ -328,7 +328,7 @@ fn a_removed_check_leaves_its_targets_unknown_and_a_returning_one_takes_them_up(
     let mut registry = registry();
     let (id, now) = first_result(&mut registry, start(), "web", pass());
     assert_eq!(registry.on_reload(now, WallClock(5), checks(&[("tcp", tcp())])), []);
-    let (_, rows) = registry.take_changes().unwrap();
+    let (_, rows) = registry.take_changes(NO_LIMIT).unwrap();
     assert_eq!((rows[0].state, rows[0].since), (State::Unknown, WallClock(5)));
     assert_eq!(rows[0].reason, "no check 'web' is configured");
     assert_eq!(registry.deadline(), None);
@@ -347,7 +347,7 @@ fn a_probe_now_uses_the_watched_target_and_leaves_no_trace_of_another() {
     assert_eq!(started(&mut registry, now), [other]);
     assert_eq!(registry.counts(), [0, 1, 0]);
     assert_eq!(registry.on_outcome(now, WALL, other, fail()).unwrap().row.state, State::Down);
-    assert_eq!((registry.take_changes(), details(&registry, "tcp").len()), (None, 1));
+    assert_eq!((registry.take_changes(NO_LIMIT), details(&registry, "tcp").len()), (None, 1));
     assert_eq!(registry.on_outcome(now, WALL, other, fail()), None);
     assert!(registry.on_probe_wanted(now, "nope", "10.0.0.5:80").unwrap_err().contains("no check 'nope'"));
     assert!(
