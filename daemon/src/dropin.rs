@@ -42,6 +42,13 @@ pub fn names(root: &Path, directory: &str) -> Vec<String> {
     visible_files(root, directory, &mut Report::new()).into_keys().collect()
 }
 
+/// Whether an object of this name is disabled: the last of its files is a link to `/dev/null`, or empty.
+pub fn is_masked(root: &Path, directory: &str, name: &str) -> bool {
+    let file = format!("{name}.toml");
+    let mut paths = PLACES.iter().rev().map(|place| root.join(place).join(directory).join(&file));
+    paths.find(|path| exists(path)).is_some_and(|path| is_mask(&path))
+}
+
 /// A daemon-wide file such as `vrrpd.toml`, with its drop-ins; `None` if there is none (all settings default).
 pub fn load_file(root: &Path, stem: &str, report: &mut Report) -> Option<Object> {
     let file = format!("{stem}.toml");
@@ -222,6 +229,12 @@ mod tests {
         symlink("/dev/null", root.path().join("etc/trivet/vrrp.d/a.toml")).unwrap();
         assert!(load_directory(root.path(), "vrrp.d", &mut Report::new()).is_empty());
         assert!(names(root.path(), "vrrp.d").is_empty());
+        let masked = |name| is_masked(root.path(), "vrrp.d", name);
+        assert_eq!((masked("a"), masked("b"), masked("c")), (true, false, false));
+        root.write("run/trivet/vrrp.d/d.toml", "");
+        assert!(masked("d"), "an empty file masks, too");
+        root.write("etc/trivet/vrrp.d/d.toml", "x = 1\n");
+        assert!(!masked("d"), "the last file counts");
     }
 
     #[test]

@@ -102,13 +102,14 @@ fn checkd_may_do_nothing_but_connect_and_write_where_its_results_are_kept() {
          --inh-caps=-all --ambient-caps=-all --bounding-set=-all"
     );
     assert_eq!(machine.sh(&format!("{there} id -un")).trim(), "trivet-checkd");
-    // What it may write to, if anything of it is a place to keep something. (Below /proc are its own processes.)
-    let search = "find / -path /proc -prune -o '(' -type d -o -type f ')' -writable -print 2>/dev/null";
+    // What it may write to, if it is a place to keep something: below /proc are its own processes, and in its control
+    // group it may ask to be told when memory is short.
+    let search = "find / '(' -path /proc -o -path /sys/fs/cgroup ')' -prune -o '(' -type d -o -type f ')' -writable -print 2>/dev/null";
     let found = machine.try_sh(&format!("{there} {search}")).1;
     let elsewhere: Vec<_> = found.lines().filter(|path| !path.starts_with("/run/trivet-checkd")).collect();
     assert!(found.lines().any(|path| path == "/run/trivet-checkd"), "its own directory:\n{found}");
     assert!(elsewhere.is_empty(), "checkd can write to {elsewhere:?}");
-    for path in ["/tmp", "/var/tmp", "/dev/shm", "/etc/trivet", "/run", "/run/trivet-vrrpd"] {
+    for path in ["/tmp", "/var/tmp", "/run/lock", "/dev/shm", "/etc/trivet", "/run", "/run/trivet-vrrpd"] {
         let (success, said) = machine.try_sh(&format!("{there} touch {path}/by-checkd"));
         assert!(!success, "checkd can write to {path}: {said}");
     }

@@ -5,7 +5,7 @@ tools=(
     iproute2 ipvsadm dbus keepalived nginx-light tcpdump tshark procps nftables iputils-ping openssl ca-certificates # the lab on this machine, and its peers
     systemd systemd-container                                   # busctl, systemd-nspawn
     mmdebstrap e2fsprogs qemu-system-x86                        # the image and its virtual machine
-    debhelper dpkg-dev                                          # the package
+    debhelper dpkg-dev mandoc                                   # the package, and whether its manual is well-formed
 )
 
 # Installs what is missing, and says so first. Services that Debian would start or enable with it stay off.

@@ -112,6 +112,9 @@ impl Probe {
                 None
             }
             Report::Ended(end) => Some(self.judge(&end)),
+            Report::NotStarted(reason) if reason.is_empty() => {
+                Some(Outcome::Local("checkd-exec could not start it, and does not say why".to_owned()))
+            }
             Report::NotStarted(reason) => Some(Outcome::Local(quote(reason.as_bytes()))),
             Report::Busy(running) => Some(Outcome::Local(format!(
                 "too many commands are running: {running}, as many as checkd-exec is allowed (--runs)"

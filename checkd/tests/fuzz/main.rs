@@ -4,6 +4,9 @@
 
 mod targets;
 
+use std::time::Duration;
+
+use checkd::exec::frame::{End, How, Report, Request, body};
 use daemon::testing::fuzz::fuzz;
 
 /// Inputs for each parser where nothing else is asked for.
@@ -42,6 +45,40 @@ fn no_http_response_is_misread() {
         ": ",
     ];
     fuzz("HTTP responses", &seeds(&responses), &words, INPUTS, targets::http);
+}
+
+#[test]
+fn no_answer_of_checkd_exec_is_misread() {
+    let end = |how, line: &[u8]| Report::Ended(End { how, last_line: line.to_vec(), survivors: 2 }).encode();
+    let answers = [
+        [Report::Started.encode(), end(How::Exited(0), b"all well")].concat(),
+        [Report::Started.encode(), end(How::Exited(7), b"\x1b[31mbad\xff")].concat(),
+        [Report::Started.encode(), end(How::Signalled(9), b"")].concat(),
+        [Report::Started.encode(), end(How::TimedOut, b"waiting")].concat(),
+        Report::NotStarted("no such file".into()).encode(),
+        Report::Busy(256).encode(),
+        Report::Refused("who are you".into()).encode(),
+    ];
+    let answers: Vec<&[u8]> = answers.iter().map(Vec::as_slice).collect();
+    fuzz("answers of checkd-exec", &seeds(&answers), &["\0\0\0\x01", "\0\0"], INPUTS, targets::exec_report);
+}
+
+#[test]
+fn no_request_to_checkd_exec_is_misread() {
+    let request = |command: &[&str]| {
+        let command = command.iter().map(|word| (*word).to_owned()).collect();
+        let environment = vec![("TRIVET_PORT".to_owned(), "80".to_owned())];
+        let request = Request { command, environment, limit: Duration::from_secs(5) }.encode().unwrap();
+        body(&request).to_vec()
+    };
+    let requests = [request(&["/bin/true"]), request(&["/bin/sh", "-c", "exit 1", ""])];
+    fuzz("requests to checkd-exec", &requests, &["\0\0\0\x01", "="], INPUTS, targets::exec_request);
+}
+
+#[test]
+fn no_output_of_a_command_is_misread() {
+    let outputs = seeds(&[b"one\ntwo\n", b"50%\r100%\r\n \n", b"no end", b"\n\n\n"]);
+    fuzz("outputs", &outputs, &["\n", "\r", " ", "\t\n"], INPUTS, targets::last_line);
 }
 
 #[test]

@@ -2,12 +2,16 @@
 //! (checkd/fuzz) for long, and by the test beside this file for a moment in every run of the tests.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use checkd::check::Check;
 use checkd::config;
+use checkd::exec::frame;
+use checkd::exec::last_line::LastLine;
 use checkd::probe::http::{self, Digest, Expectations, Method, Pattern, Request, Text};
-use checkd::probe::{Conversation, Kind, Outcome, status};
+use checkd::probe::{Conversation, Kind, Outcome, exec, status};
 use checkd::registry::Record;
 use checkd::results::{self, Timeline};
 use daemon::diagnostic::Report;
@@ -49,18 +53,23 @@ fn requests() -> [Request; 4] {
     [Request { method: Method::Head, ..plain.clone() }, plain, body(whole), body(texts)]
 }
 
-/// What a peer says, in one portion, byte by byte, and in portions that its first byte chooses: the outcome is the
-/// same.
+/// A conversation with a peer over the network, whose bytes are no fault of this machine.
 fn converse<C: Conversation>(bytes: &[u8], begin: impl Fn() -> C) {
-    let Some((first, said)) = bytes.split_first() else { return };
-    let sizes = [usize::MAX, 1, 1 + usize::from(*first)];
-    let [whole, single, portions] = sizes.map(|size| passes(begin(), said, size));
-    assert_eq!(whole, single, "in one portion and byte by byte");
-    assert_eq!(whole, portions, "in portions of {}", sizes[2]);
+    assert_ne!(ending(bytes, begin), "local", "a peer's bytes are no fault of this machine");
 }
 
-/// Whether a conversation in which the peer says this, and no more, ends well.
-fn passes(mut conversation: impl Conversation, said: &[u8], size: usize) -> bool {
+/// How a conversation ends in which the peer says this, and no more: in one portion, byte by byte, and in portions that
+/// its first byte chooses. It is the same.
+fn ending<C: Conversation>(bytes: &[u8], begin: impl Fn() -> C) -> &'static str {
+    let Some((first, said)) = bytes.split_first() else { return "" };
+    let sizes = [usize::MAX, 1, 1 + usize::from(*first)];
+    let [whole, single, portions] = sizes.map(|size| end_of(begin(), said, size));
+    assert_eq!(whole, single, "in one portion and byte by byte");
+    assert_eq!(whole, portions, "in portions of {}", sizes[2]);
+    whole
+}
+
+fn end_of(mut conversation: impl Conversation, said: &[u8], size: usize) -> &'static str {
     if let Some(outcome) = conversation.on_connected() {
         return judge(&outcome);
     }
@@ -83,16 +92,15 @@ fn send(conversation: &mut impl Conversation) {
     }
 }
 
-fn judge(outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::Pass(reason) | Outcome::PassWithWeight(reason, _) => readable(reason),
-        Outcome::Fail(reason) => {
-            readable(reason);
-            return false;
-        }
-        Outcome::Local(reason) => panic!("a peer's bytes are no fault of this machine: {reason}"),
-    }
-    true
+fn judge(outcome: &Outcome) -> &'static str {
+    let (reason, word) = match outcome {
+        Outcome::Pass(reason) => (reason, "pass"),
+        Outcome::PassWithWeight(reason, _) => (reason, "pass with a weight"),
+        Outcome::Fail(reason) => (reason, "fail"),
+        Outcome::Local(reason) => (reason, "local"),
+    };
+    readable(reason);
+    word
 }
 
 /// Fit for a terminal and for the bus.
@@ -100,6 +108,39 @@ fn readable(reason: &str) {
     assert!(!reason.is_empty(), "no reason");
     assert!(reason.chars().count() <= LONGEST_REASON, "a long reason: {reason}");
     assert!(!reason.contains(char::is_control), "raw bytes in {reason:?}");
+}
+
+/// What checkd-exec answers.
+pub(crate) fn exec_report(bytes: &[u8]) {
+    let settings = exec::Settings {
+        check: "x".to_owned(),
+        command: vec!["/bin/true".to_owned(), "{address}".to_owned()],
+        status_is_weight: bytes.first().is_some_and(|first| first & 1 == 1),
+    };
+    let socket = Arc::from(Path::new("/x"));
+    let begin =
+        || exec::Probe::new(&settings, target(), Duration::from_secs(1), &socket).expect("a short command");
+    let _ = ending(bytes, begin);
+}
+
+/// What checkd-exec is asked to run: understood and said again, it is the same.
+pub(crate) fn exec_request(bytes: &[u8]) {
+    let Ok(request) = frame::Request::decode(bytes) else { return };
+    assert!(!request.command.is_empty(), "nothing to run");
+    let again = request.encode().expect("it was short enough");
+    assert_eq!(frame::Request::decode(frame::body(&again)), Ok(request));
+}
+
+/// What a command prints: the same last line, in whatever portions.
+pub(crate) fn last_line(bytes: &[u8]) {
+    let Some((first, output)) = bytes.split_first() else { return };
+    let [whole, single, portions] = [output.len(), 1, usize::from(*first)].map(|size| {
+        let mut line = LastLine::default();
+        output.chunks(size.max(1)).for_each(|portion| line.add(portion));
+        line.get().to_vec()
+    });
+    assert!(whole.len() <= frame::LINE_LIMIT && !whole.contains(&b'\n'), "one line");
+    assert!(whole == single && whole == portions, "{:?}", [&whole, &single, &portions]);
 }
 
 /// A set of status codes.
