@@ -2,6 +2,7 @@
 
 mod bodies;
 mod captured;
+mod cost;
 mod mutated;
 
 use std::time::Duration;
