@@ -94,9 +94,9 @@ const CHECKS: &[(&str, &str, &str, &str)] = &[
     ("large", "path = \"/large\"\ndigest = \"LARGE\"", "up", "status 200, body as expected"),
     (
         "limited",
-        "path = \"/large\"\nmatches = \"x\"\nbody_limit = \"64K\"",
+        "path = \"/large\"\nmatches = \"y\"\nbody_limit = \"64K\"",
         "down",
-        "the body has 1000000 bytes, more than body_limit = 65536",
+        "the body is longer than body_limit = 65536",
     ),
     ("redirect", "path = \"/redirect\"", "down", "status 302 to '/login?next=page', expected 200-299"),
     ("missing", "path = \"/none\"", "down", "status 404, expected 200-299"),

@@ -11,11 +11,13 @@ mod digest;
 mod expect;
 mod framing;
 mod head;
+mod pattern;
 mod request;
 mod settings;
 
 pub use self::digest::Digest;
-pub use self::expect::{Expectations, Pattern, Text};
+pub use self::expect::{Expectations, Text};
+pub use self::pattern::Pattern;
 pub use self::settings::{Method, Request, Settings};
 
 use std::net::SocketAddr;

@@ -1,18 +1,14 @@
-//! What a body must be, and looking at one as it arrives. Texts and digests are taken in passing; only a pattern
-//! needs the body kept, since what it says of a beginning may be wrong of the whole.
+//! What a body must be, and looking at one as it arrives: in passing, so that nothing of it need be kept but a few
+//! bytes in which a text may have begun.
 
 use memchr::memmem::Finder;
-use regex::bytes::{Regex, RegexBuilder};
 
 use super::digest::{self, Digest};
+use super::pattern::{Matching, Pattern};
 use crate::probe::quote::cut;
 
-/// How much of a text or pattern a reason quotes.
+/// How much of a text a reason quotes.
 const QUOTE_LIMIT: usize = 60;
-/// A compiled pattern may be this large. It bounds what a byte of a body can cost in the worst case, too.
-const PATTERN_LIMIT: usize = 64 * 1024;
-/// What matching may take for a cache, per pattern, not per probe.
-const CACHE_LIMIT: usize = 512 * 1024;
 /// By default, bodies may be this long.
 const BODY_LIMIT: u64 = 1024 * 1024;
 
@@ -44,16 +40,12 @@ impl Default for Expectations {
 impl Expectations {
     /// Any body will do.
     pub fn is_empty(&self) -> bool {
-        self.contains.is_empty() && !self.needs_whole()
+        self.contains.is_empty() && self.matches.is_empty() && !self.needs_whole()
     }
 
     /// Nothing can be said in its favour before its end.
     pub(super) fn needs_whole(&self) -> bool {
-        !self.not_contains.is_empty() || self.digest.is_some() || self.has_patterns()
-    }
-
-    fn has_patterns(&self) -> bool {
-        !self.matches.is_empty() || !self.not_matches.is_empty()
+        !self.not_contains.is_empty() || !self.not_matches.is_empty() || self.digest.is_some()
     }
 
     /// Of the longest text.
@@ -88,43 +80,6 @@ impl PartialEq for Text {
 
 impl Eq for Text {}
 
-/// A regular expression over bytes, matched in linear time. Classes and case are ASCII's, as in keepalived.
-#[derive(Clone, Debug)]
-pub struct Pattern(Regex);
-
-impl Pattern {
-    /// # Errors
-    /// What is wrong with it, as the end of a sentence such as "'matches' is …".
-    pub fn new(text: &str) -> Result<Self, String> {
-        let mut builder = RegexBuilder::new(text);
-        builder.unicode(false).size_limit(PATTERN_LIMIT).dfa_size_limit(CACHE_LIMIT);
-        match builder.build() {
-            Ok(regex) => Ok(Self(regex)),
-            Err(regex::Error::CompiledTooBig(limit)) => {
-                Err(format!("too large a pattern: compiled, it takes more than {} KiB", limit / 1024))
-            }
-            Err(error) => {
-                // Several lines with the pattern and a caret, then the message.
-                let text = error.to_string();
-                let message = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                Err(format!("not a regular expression: {message}"))
-            }
-        }
-    }
-
-    fn quoted(&self) -> String {
-        format!("'{}'", cut(self.0.as_str().as_bytes(), QUOTE_LIMIT))
-    }
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
-impl Eq for Pattern {}
-
 /// One body under the eyes of its [`Expectations`].
 #[derive(Debug)]
 pub(super) struct Scan {
@@ -132,17 +87,20 @@ pub(super) struct Scan {
     found: Vec<bool>,
     /// The last bytes, in which a text may have begun.
     tail: Vec<u8>,
-    /// All of it, if a pattern needs that.
-    kept: Vec<u8>,
+    /// Of `matches` and `not_matches`, by number.
+    matches: Vec<Matching>,
+    not_matches: Vec<Matching>,
     digest: Option<digest::Running>,
 }
 
 impl Scan {
     pub(super) fn new(expected: &Expectations) -> Self {
+        let begin = |patterns: &[Pattern]| patterns.iter().map(Matching::new).collect();
         Self {
             found: vec![false; expected.contains.len()],
             tail: Vec::new(),
-            kept: Vec::new(),
+            matches: begin(&expected.matches),
+            not_matches: begin(&expected.not_matches),
             digest: expected.digest.as_ref().map(digest::Running::new),
         }
     }
@@ -152,32 +110,26 @@ impl Scan {
         if let Some(digest) = &mut self.digest {
             digest.update(bytes);
         }
-        if expected.has_patterns() {
-            self.keep(expected, bytes);
+        let looked =
+            self.look_for_texts(expected, bytes).and_then(|()| self.look_for_patterns(expected, bytes));
+        match looked {
+            Ok(all_found) => (all_found && !expected.needs_whole()).then_some(Ok(())),
+            Err(reason) => Some(Err(reason)),
         }
-        let longest = expected.longest();
-        if longest > 0 {
-            // Texts across the seam are found in the tail with what follows it, others in the bytes themselves.
-            let mut seam = std::mem::take(&mut self.tail);
-            seam.extend_from_slice(&bytes[..bytes.len().min(longest - 1)]);
-            if let Err(reason) = self.look(expected, &seam).and_then(|()| self.look(expected, bytes)) {
-                return Some(Err(reason));
-            }
-            self.keep_tail(seam, bytes, longest - 1);
-        }
-        let done = !expected.needs_whole() && self.found.iter().all(|found| *found);
-        done.then_some(Ok(()))
     }
 
-    /// Never takes room for more than the limit.
-    fn keep(&mut self, expected: &Expectations, bytes: &[u8]) {
-        let needed = self.kept.len() + bytes.len();
-        if needed > self.kept.capacity() {
-            let limit = usize::try_from(expected.limit).unwrap_or(usize::MAX);
-            let room = needed.max(self.kept.capacity() * 2).min(limit.max(needed));
-            self.kept.reserve_exact(room - self.kept.len());
+    fn look_for_texts(&mut self, expected: &Expectations, bytes: &[u8]) -> Result<(), String> {
+        let longest = expected.longest();
+        if longest == 0 {
+            return Ok(());
         }
-        self.kept.extend_from_slice(bytes);
+        // Texts across the seam are found in the tail with what follows it, others in the bytes themselves.
+        let mut seam = std::mem::take(&mut self.tail);
+        seam.extend_from_slice(&bytes[..bytes.len().min(longest - 1)]);
+        self.look(expected, &seam)?;
+        self.look(expected, bytes)?;
+        self.keep_tail(seam, bytes, longest - 1);
+        Ok(())
     }
 
     /// Keep the last `length` bytes; `seam` has those before `bytes`, and up to `length` of these.
@@ -201,6 +153,24 @@ impl Scan {
         Ok(())
     }
 
+    /// Whether all that must be there, texts as well, has been found.
+    fn look_for_patterns(&mut self, expected: &Expectations, bytes: &[u8]) -> Result<bool, String> {
+        for (matching, pattern) in self.not_matches.iter_mut().zip(&expected.not_matches) {
+            if matching.on_bytes(pattern, bytes) == Some(true) {
+                return Err(matched(pattern));
+            }
+        }
+        let mut all_found = self.found.iter().all(|found| *found);
+        for (matching, pattern) in self.matches.iter_mut().zip(&expected.matches) {
+            match matching.on_bytes(pattern, bytes) {
+                Some(true) => {}
+                Some(false) => return Err(format!("the body does not match {}", pattern.quoted())),
+                None => all_found = false,
+            }
+        }
+        Ok(all_found)
+    }
+
     /// The body has ended after `length` bytes. Called once.
     ///
     /// # Errors
@@ -209,12 +179,13 @@ impl Scan {
         if let Some(text) = self.missing(expected) {
             return Err(format!("{text} is not in the body ({length} bytes)"));
         }
-        let kept = std::mem::take(&mut self.kept);
-        if let Some(pattern) = expected.matches.iter().find(|pattern| !pattern.0.is_match(&kept)) {
+        let mut matches = self.matches.iter().zip(&expected.matches);
+        if let Some((_, pattern)) = matches.find(|(matching, pattern)| !matching.finish(pattern)) {
             return Err(format!("the body ({length} bytes) does not match {}", pattern.quoted()));
         }
-        if let Some(pattern) = expected.not_matches.iter().find(|pattern| pattern.0.is_match(&kept)) {
-            return Err(format!("the body matches {}", pattern.quoted()));
+        let mut not_matches = self.not_matches.iter().zip(&expected.not_matches);
+        if let Some((_, pattern)) = not_matches.find(|(matching, pattern)| matching.finish(pattern)) {
+            return Err(matched(pattern));
         }
         match (&expected.digest, self.digest.take().map(digest::Running::finish)) {
             (Some(expected), Some(digest)) if *expected != digest => {
@@ -227,7 +198,7 @@ impl Scan {
     /// How many bytes of the body it holds.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
-        self.tail.capacity() + self.kept.capacity()
+        self.tail.capacity()
     }
 
     /// The first text that has not been found.
@@ -235,6 +206,10 @@ impl Scan {
         let mut pairs = self.found.iter().zip(&expected.contains);
         pairs.find(|(found, _)| !**found).map(|(_, text)| text.quoted())
     }
+}
+
+fn matched(pattern: &Pattern) -> String {
+    format!("the body matches {}", pattern.quoted())
 }
 
 #[cfg(test)]

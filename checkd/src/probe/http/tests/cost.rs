@@ -12,10 +12,13 @@ const ROUNDS: u32 = 5_000;
 /// What one read of a socket takes at most: `daemon.rs`.
 const PORTION: usize = 16 * 1024;
 
+fn processor() -> Duration {
+    Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap())
+}
+
 /// Processor time of one probe.
 fn cost(request: &Request, answer: &[u8], rounds: u32) -> Duration {
     let request = Arc::new(request.clone());
-    let processor = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
     let before = processor();
     for _ in 0..rounds {
         let mut probe = Probe::new(&request, target());
@@ -78,7 +81,7 @@ fn what_a_body_costs() {
 #[test]
 #[ignore = "a measurement: figures, not a verdict"]
 fn what_the_worst_pattern_costs() {
-    // Letters at random: no two places look alike to the matcher.
+    // Letters at random: no two places look alike.
     let mut random = mutated::Random(4);
     let hard: String = (0..1_000_000).map(|_| if random.below(2) == 0 { 'a' } else { 'b' }).collect();
     for text in [
@@ -96,6 +99,17 @@ fn what_the_worst_pattern_costs() {
             }
             Err(reason) => println!("1 MB, {text:30} refused: {reason}"),
         }
+    }
+    let built = |text: &str| {
+        let before = processor();
+        let pattern = Pattern::new(text);
+        let reason = pattern.err().unwrap_or_default();
+        println!("building {text:30} {:?} {}", processor() - before, &reason[..reason.len().min(20)]);
+    };
+    for text in
+        ["all is well", "a.{8}[xy]", "a.{10}[xy]", "a.{60}[xy]", "[a-z]{1000}{1000}", "(?:.?){200}[xy]"]
+    {
+        built(text);
     }
     println!("a probe takes {} bytes, its body {} more", size_of::<Probe>(), size_of::<Body>());
 }
