@@ -4,13 +4,15 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use daemon::event_loop::{Interest, Token};
 
 use crate::check::Check;
-use crate::probe::{Conversation, Kind, Outcome, Route, exec, http, tcp, tls};
+use crate::probe::random::token;
+use crate::probe::{Conversation, Exchange, Kind, Outcome, Route, exec, http, ping, tcp, tls, udp};
 use crate::transport::Transport;
+use crate::transport::datagram::{Carrier, Datagram};
 use crate::transport::stream::{Endpoint, Stream};
 
 /// One question. `daemon.rs` keeps its registration with the loop here.
@@ -23,6 +25,7 @@ pub struct Part {
 
 #[derive(Debug)]
 pub struct Attempt {
+    route: Route,
     /// By number; `None`: it has passed.
     parts: Vec<Option<Part>>,
     passed: Passed,
@@ -66,15 +69,15 @@ impl Attempt {
     ///
     /// # Errors
     /// The outcome, if it is known at once.
-    pub fn open(check: &Check, target: SocketAddr, exec: &Arc<Path>) -> Result<Self, Outcome> {
+    pub fn open(check: &Check, target: SocketAddr, now: Instant, exec: &Arc<Path>) -> Result<Self, Outcome> {
         let route = check.connect.route(target);
         let mut parts = Vec::with_capacity(check.kind.parts());
         for number in 0..check.kind.parts() {
-            let transport = open(check, route, number, exec)
+            let transport = open(check, route, number, now, exec)
                 .map_err(|outcome| aloud(check, label(check, number, outcome)))?;
             parts.push(Some(Part { transport, registration: None }));
         }
-        Ok(Self { parts, passed: Passed::default() })
+        Ok(Self { route, parts, passed: Passed::default() })
     }
 
     pub fn len(&self) -> usize {
@@ -109,6 +112,32 @@ impl Attempt {
         (part, whole.map(|whole| aloud(check, whole)))
     }
 
+    /// A part that goes on over a stream, to the same place. Its former self, to be closed.
+    ///
+    /// # Errors
+    /// The outcome of the part, if it is known at once.
+    pub fn go_on(
+        &mut self,
+        check: &Check,
+        number: usize,
+        conversation: Box<dyn Conversation>,
+    ) -> Result<Option<Part>, Outcome> {
+        let stream = Stream::open(conversation, self.route.endpoint, &check.connect)?;
+        let part = Part { transport: Transport::Stream(stream), registration: None };
+        Ok(self.parts.get_mut(number).and_then(|slot| slot.replace(part)))
+    }
+
+    /// When [`Attempt::on_time`] has something to do before the probe's time is over.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.parts.iter().flatten().filter_map(|part| part.transport.deadline()).min()
+    }
+
+    /// Do what is due. The parts that it ended, by number.
+    pub fn on_time(&mut self, now: Instant) -> Vec<(usize, Outcome)> {
+        let parts = self.parts.iter_mut().enumerate();
+        parts.filter_map(|(number, part)| Some((number, part.as_mut()?.transport.on_time(now)?))).collect()
+    }
+
     /// The probe's time is over. What has arrived by now still counts.
     pub fn on_timeout(&mut self, check: &Check, buffer: &mut [u8], timeout: Duration) -> Outcome {
         aloud(check, self.end(check, buffer, timeout))
@@ -136,23 +165,56 @@ fn aloud(check: &Check, outcome: Outcome) -> Outcome {
     if is_insecure { outcome.noted("certificate not verified") } else { outcome }
 }
 
-fn open(check: &Check, route: Route, number: usize, socket: &Arc<Path>) -> Result<Transport, Outcome> {
-    let conversation: Box<dyn Conversation> = match &check.kind {
-        Kind::Tcp => Box::new(tcp::Probe),
-        Kind::Tls(settings) => Box::new(tls::Probe::new(*settings)),
-        Kind::Http(settings) => Box::new(
-            http::Probe::new(&settings.requests()[number], route.target).secured(check.tls.is_some()),
-        ),
+fn open(
+    check: &Check,
+    route: Route,
+    number: usize,
+    now: Instant,
+    socket: &Arc<Path>,
+) -> Result<Transport, Outcome> {
+    match &check.kind {
+        Kind::Tcp => stream(check, route, number, Box::new(tcp::Probe)),
+        Kind::Tls(settings) => stream(check, route, number, Box::new(tls::Probe::new(*settings))),
+        Kind::Http(settings) => {
+            let probe = http::Probe::new(&settings.requests()[number], route.target);
+            stream(check, route, number, Box::new(probe.secured(check.tls.is_some())))
+        }
         Kind::Exec(settings) => {
             let probe = exec::Probe::new(settings, route.endpoint, check.timeout, socket)?;
             let endpoint = Endpoint::Unix(Arc::clone(socket));
-            return Stream::open(Box::new(probe), endpoint, &check.connect).map(Transport::Stream);
+            Stream::open(Box::new(probe), endpoint, &check.connect).map(Transport::Stream)
         }
-    };
+        Kind::Udp(settings) => {
+            datagrams(check, route, now, Carrier::Udp, Box::new(udp::Probe::new(Arc::clone(settings))))
+        }
+        Kind::Ping(settings) => {
+            let probe = ping::Probe::new(*settings, route.endpoint, token());
+            datagrams(check, route, now, Carrier::Echo, Box::new(probe))
+        }
+    }
+}
+
+fn stream(
+    check: &Check,
+    route: Route,
+    number: usize,
+    conversation: Box<dyn Conversation>,
+) -> Result<Transport, Outcome> {
     let stream = Stream::open(conversation, route.endpoint, &check.connect)?;
     let host = check.kind.host(number);
     let tls = check.tls.as_ref().map(|tls| (Arc::clone(tls), tls.name_for(host, route.target.ip())));
     Ok(Transport::Stream(stream.with_tls(tls)))
+}
+
+fn datagrams(
+    check: &Check,
+    route: Route,
+    now: Instant,
+    carrier: Carrier,
+    exchange: Box<dyn Exchange>,
+) -> Result<Transport, Outcome> {
+    let time = (now, check.timeout);
+    Datagram::open(carrier, exchange, route.endpoint, &check.connect, time).map(Transport::Datagram)
 }
 
 #[cfg(test)]

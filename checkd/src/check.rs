@@ -37,10 +37,10 @@ impl Check {
     /// down when a failure was confirmed by a second one a second later, as keepalived's TCP_CHECK does it.
     pub fn with_defaults(kind: Kind) -> Self {
         Self {
+            timeout: kind.default_timeout(),
             kind,
             interval: Duration::from_secs(6),
             down_interval: None,
-            timeout: Duration::from_secs(5),
             retry_interval: Duration::from_secs(1),
             thresholds: Thresholds {
                 rise: NonZeroU32::MIN,

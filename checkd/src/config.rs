@@ -4,8 +4,10 @@ mod connect;
 pub mod exec;
 mod http;
 mod judgement;
+mod ping;
 mod size;
 mod tls;
+mod udp;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use log::LevelFilter;
 
 use crate::check::Check;
 use crate::probe::Kind;
+use crate::probe::ping::Settings as PingSettings;
 use crate::registry::Checks;
 
 /// What keepalived and habit call things, and what to write here.
@@ -28,29 +31,47 @@ const OTHER_KEYS: &[(&str, &str)] = &[
     ("bind_if", "keepalived's bind_if is interface = \"eth1\" here"),
     ("bind_port", "the kernel chooses the port that a probe leaves from"),
     ("fwmark", "keepalived's fwmark is mark = 3 here"),
+    ("payload", "keepalived's payload is send_hex = \"0001\" here"),
+    ("min_reply_length", "keepalived's min_reply_length is min_length = 1 here"),
+    ("max_reply_length", "keepalived's max_reply_length is max_length = 512 here"),
 ];
 
+/// The keys that only some types have.
+const KEYS_OF_TYPES: &[(&str, &[&str])] =
+    &[("http", http::KEYS), ("udp", udp::KEYS), ("ping", ping::KEYS), ("exec", exec::KEYS)];
+
 /// The words after `type =`.
-const TYPES: &[(&str, Type)] =
-    &[("tcp", Type::Tcp), ("tls", Type::Tls), ("http", Type::Http), ("exec", Type::Exec)];
+const TYPES: &[(&str, Type)] = &[
+    ("tcp", Type::Tcp),
+    ("tls", Type::Tls),
+    ("http", Type::Http),
+    ("udp", Type::Udp),
+    ("ping", Type::Ping),
+    ("exec", Type::Exec),
+];
 const OTHER_TYPES: &[(&str, &str)] = &[
     ("TCP_CHECK", "tcp"),
     ("HTTP_GET", "http"),
+    ("UDP_CHECK", "udp"),
+    ("PING_CHECK", "ping"),
     ("connect", "tcp"),
     ("ssl", "tls"),
+    ("icmp", "ping"),
     ("MISC_CHECK", "exec"),
     ("external", "exec"),
 ];
 /// What others call an HTTP check with TLS.
 const HTTPS_TYPES: &[&str] = &["https", "SSL_GET"];
 /// Kinds of probe that are known but not built yet.
-const LATER_TYPES: &[&str] = &["ping", "dns", "udp", "dialog", "smtp", "unit"];
+const LATER_TYPES: &[&str] = &["dns", "dialog", "smtp", "unit"];
 
 #[derive(Clone, Copy)]
 enum Type {
     Tcp,
     Tls,
     Http,
+    Udp,
+    Ping,
     Exec,
 }
 
@@ -77,7 +98,9 @@ impl Default for Settings {
 
 /// Read everything below `root`. What is returned is only to be used if the report has no errors.
 pub fn load(root: &Path, report: &mut Report) -> Configuration {
-    let mut checks = Checks::from([("tcp".to_owned(), Arc::new(Check::with_defaults(Kind::Tcp)))]);
+    let built_in = [("tcp", Kind::Tcp), ("ping", Kind::Ping(PingSettings::default()))];
+    let built_in = built_in.map(|(name, kind)| (name.to_owned(), Arc::new(Check::with_defaults(kind))));
+    let mut checks = Checks::from(built_in);
     let mut programs = Vec::new();
     let mut files = tls::Files::new(root);
     for object in dropin::load_directory(root, "check.d", report) {
@@ -110,41 +133,24 @@ fn read_check(
     let kind = read_type(&mut reader);
     let judgement = judgement::read(&mut reader);
     let connect = connect::read(&mut reader);
+    // Without a type we do not know which keys there may be: then none is called unknown.
     let mut program = None;
-    // Without a type we do not know which keys there may be: let none of them be called unknown.
-    let kind = match kind {
-        Some(Type::Tcp) => Some(Kind::Tcp),
-        Some(Type::Tls) => Some(Kind::Tls(tls::read_kind(&mut reader))),
-        Some(Type::Http) => Some(Kind::Http(http::read(&mut reader))),
-        Some(Type::Exec) => {
+    let kind = match kind? {
+        Type::Tcp => Some(Kind::Tcp),
+        Type::Tls => Some(Kind::Tls(tls::read_kind(&mut reader))),
+        Type::Http => Some(Kind::Http(http::read(&mut reader))),
+        Type::Udp => Some(Kind::Udp(Arc::new(udp::read(&mut reader)))),
+        Type::Ping => Some(Kind::Ping(ping::read(&mut reader))),
+        Type::Exec => {
             exec::refuse_network_keys(&mut reader);
-            exec::read(&mut reader, name).map(|(settings, runs)| {
-                program = Some(runs);
-                Kind::Exec(settings)
-            })
-        }
-        None => {
-            let _ = http::read(&mut reader);
-            tls::pass_over(&mut reader);
-            let _ = exec::KEYS.iter().map(|key| reader.value(key)).count();
-            None
+            let (settings, runs) = exec::read(&mut reader, name).unzip();
+            program = runs;
+            settings.map(Kind::Exec)
         }
     };
     let tls = tls::read_for(&mut reader, files, kind.as_ref());
-    let of_http = http::KEYS.iter().map(|key| (*key, "this key belongs to type = \"http\""));
-    let of_exec = exec::KEYS.iter().map(|key| (*key, "this key belongs to type = \"exec\""));
-    let of_tls = tls::KEYS.iter().map(|key| (*key, tls::BELONGS));
-    let others: Vec<_> = OTHER_KEYS
-        .iter()
-        .chain(judgement::OTHER_KEYS)
-        .chain(http::OTHER_KEYS)
-        .chain(tls::OTHER_KEYS)
-        .chain(exec::OTHER_KEYS)
-        .copied()
-        .chain(of_http)
-        .chain(of_tls)
-        .chain(of_exec)
-        .collect();
+    let others = other_keys();
+    let others: Vec<(&str, &str)> = others.iter().map(|(key, advice)| (*key, advice.as_str())).collect();
     reader.finish(&others);
     let mut check = Check::with_defaults(kind?);
     check.connect = connect;
@@ -153,8 +159,29 @@ fn read_check(
     Some((check, program))
 }
 
+/// What is said of keys that the type at hand does not have.
+fn other_keys() -> Vec<(&'static str, String)> {
+    let theirs = OTHER_KEYS
+        .iter()
+        .chain(judgement::OTHER_KEYS)
+        .chain(http::OTHER_KEYS)
+        .chain(exec::OTHER_KEYS)
+        .chain(tls::OTHER_KEYS)
+        .map(|(key, advice)| (*key, (*advice).to_owned()));
+    let mut others: Vec<(&str, String)> = theirs.collect();
+    others.extend(tls::KEYS.iter().map(|key| (*key, tls::BELONGS.to_owned())));
+    let all = KEYS_OF_TYPES.iter().flat_map(|(_, keys)| keys.iter().copied());
+    for key in all {
+        let types = KEYS_OF_TYPES.iter().filter(|(_, keys)| keys.contains(&key));
+        let types: Vec<String> = types.map(|(word, _)| format!("type = \"{word}\"")).collect();
+        others.push((key, format!("this key belongs to {}", types.join(", "))));
+    }
+    others
+}
+
 fn read_type(reader: &mut Reader<'_>) -> Option<Type> {
-    let available = "\"tcp\", \"tls\", \"http\" and \"exec\" are available";
+    let words: Vec<String> = TYPES.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+    let available = format!("{} are available", words.join(", "));
     let value = reader.value("type");
     if let Some(Value { kind: ValueKind::String(word), at }) = value
         && HTTPS_TYPES.contains(&word.as_str())

@@ -1,7 +1,7 @@
 //! The daemon: the only file that sees both events and system calls. Each turn: sockets, signals and commands first,
 //! then what is due, then what changed goes to the bus, then the watchdog.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::config::{self, Configuration};
 use crate::farewell::{self, FarewellId, Farewells};
 use crate::journal::Journal;
 use crate::listing::Listings;
-use crate::probe::Outcome;
+use crate::probe::{Conversation, Outcome};
 use crate::registry::{Action, Judged, Registry};
 use crate::results::{self, Saver, Timeline};
 use crate::schedule::TargetId;
@@ -56,6 +56,8 @@ enum Event {
 struct Running {
     check: Arc<Check>,
     attempt: Attempt,
+    /// The time that it stands in [`Daemon::repeats`] with.
+    repeat_at: Option<Instant>,
 }
 
 type Asker = Reply<Result<Judged, String>>;
@@ -74,6 +76,8 @@ pub struct Daemon {
     registry: Registry,
     attempts: HashMap<TargetId, Running>,
     farewells: Farewells,
+    /// The probes that have something to do before their time is over: to ask again.
+    repeats: BTreeSet<(Instant, TargetId)>,
     /// Who waits for the outcome of a probe that they asked for.
     askers: HashMap<TargetId, Vec<Asker>>,
     /// Who waits for the rows of a check.
@@ -120,6 +124,7 @@ impl Daemon {
             registry,
             attempts: HashMap::new(),
             farewells: Farewells::default(),
+            repeats: BTreeSet::new(),
             askers: HashMap::new(),
             listings: Listings::default(),
             saver: Saver::new(writer),
@@ -150,6 +155,7 @@ impl Daemon {
             }
             let actions = self.registry.on_time(now, DUE_PER_TURN);
             self.perform(actions);
+            self.repeat(now);
             self.farewells.on_time(&mut self.events, now);
             self.listings.advance(now, &self.registry, self.events.clock());
             self.saver.advance(now, &mut self.registry, self.events.clock());
@@ -178,7 +184,8 @@ impl Daemon {
             self.journal.deadline(),
             self.has_something_to_publish().then_some(self.publish_at),
         ];
-        work.into_iter().chain(others).flatten().min()
+        let repeat = self.repeats.first().map(|(at, _)| *at);
+        work.into_iter().chain(others).flatten().chain(repeat).min()
     }
 
     /// Whether to stop.
@@ -268,10 +275,11 @@ impl Daemon {
     }
 
     fn start(&mut self, id: TargetId, check: &Arc<Check>, address: std::net::SocketAddr) {
-        match Attempt::open(check, address, &self.exec) {
+        match Attempt::open(check, address, self.events.clock().now(), &self.exec) {
             Ok(attempt) => {
                 let parts = attempt.len();
-                self.attempts.insert(id, Running { check: Arc::clone(check), attempt });
+                self.attempts.insert(id, Running { check: Arc::clone(check), attempt, repeat_at: None });
+                self.schedule_repeat(id);
                 for part in 0..parts {
                     self.on_socket_ready(id, part);
                 }
@@ -287,6 +295,7 @@ impl Daemon {
         let Some(part) = running.attempt.part(number) else { return };
         let interest = match part.transport.advance(&mut self.buffer) {
             Step::Done(outcome) => return self.end_part(id, number, outcome),
+            Step::GoOn(conversation) => return self.go_on(id, number, conversation),
             Step::Wait(interest) => interest,
         };
         let watched = match part.registration {
@@ -303,8 +312,46 @@ impl Daemon {
         }
     }
 
+    /// A part goes on over a stream.
+    fn go_on(&mut self, id: TargetId, number: usize, conversation: Box<dyn Conversation>) {
+        let Some(Running { check, attempt, .. }) = self.attempts.get_mut(&id) else { return };
+        match attempt.go_on(check, number, conversation) {
+            Ok(former) => {
+                if let Some(former) = former {
+                    farewell::close(&mut self.events, &former);
+                }
+                self.on_socket_ready(id, number);
+            }
+            Err(outcome) => self.end_part(id, number, outcome),
+        }
+    }
+
+    /// Ask again where no answer has come yet.
+    fn repeat(&mut self, now: Instant) {
+        for _ in 0..DUE_PER_TURN {
+            if self.repeats.first().is_none_or(|(at, _)| *at > now) {
+                return;
+            }
+            let Some((_, id)) = self.repeats.pop_first() else { return };
+            let Some(running) = self.attempts.get_mut(&id) else { continue };
+            running.repeat_at = None;
+            for (number, outcome) in running.attempt.on_time(now) {
+                self.end_part(id, number, outcome);
+            }
+            self.schedule_repeat(id);
+        }
+    }
+
+    fn schedule_repeat(&mut self, id: TargetId) {
+        let Some(running) = self.attempts.get_mut(&id) else { return };
+        running.repeat_at = running.attempt.deadline();
+        if let Some(at) = running.repeat_at {
+            self.repeats.insert((at, id));
+        }
+    }
+
     fn end_part(&mut self, id: TargetId, number: usize, outcome: Outcome) {
-        let Some(Running { check, attempt }) = self.attempts.get_mut(&id) else { return };
+        let Some(Running { check, attempt, .. }) = self.attempts.get_mut(&id) else { return };
         let (part, whole) = attempt.on_part_ended(check, number, outcome);
         if let Some(part) = part {
             self.farewells.begin(&mut self.events, &mut self.buffer, part, Event::Farewell);
@@ -315,7 +362,7 @@ impl Daemon {
     }
 
     fn time_out(&mut self, id: TargetId, late: Duration) {
-        let Some(Running { check, attempt }) = self.attempts.get_mut(&id) else { return };
+        let Some(Running { check, attempt, .. }) = self.attempts.get_mut(&id) else { return };
         let outcome = if late > TOO_LATE {
             Outcome::Local(format!("checkd itself did not run for {}", format_duration(late)))
         } else {
@@ -330,6 +377,9 @@ impl Daemon {
 
     fn close(&mut self, id: TargetId) {
         let Some(running) = self.attempts.remove(&id) else { return };
+        if let Some(at) = running.repeat_at {
+            self.repeats.remove(&(at, id));
+        }
         for part in running.attempt.into_parts() {
             self.farewells.begin(&mut self.events, &mut self.buffer, part, Event::Farewell);
         }

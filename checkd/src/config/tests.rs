@@ -3,7 +3,9 @@ use std::time::Duration;
 use daemon::testing::TempRoot;
 
 use super::*;
-use crate::probe::http;
+use crate::probe::{http, ping};
+
+mod udp;
 
 /// The report on one check's text, and the check if there was no error.
 fn read(text: &str) -> (String, Option<Arc<Check>>) {
@@ -34,20 +36,21 @@ fn good(text: &str) -> Check {
 fn http_settings(check: &Check) -> &http::Request {
     match &check.kind {
         Kind::Http(settings) => &settings.requests()[0],
-        Kind::Tcp | Kind::Tls(_) | Kind::Exec(_) => panic!("not http"),
+        Kind::Tcp | Kind::Tls(_) | Kind::Udp(_) | Kind::Ping(_) | Kind::Exec(_) => panic!("not http"),
     }
 }
 
 #[test]
-fn the_check_tcp_exists_without_a_file_and_a_file_replaces_it() {
+fn the_checks_tcp_and_ping_exist_without_a_file_and_a_file_replaces_one() {
     let root = TempRoot::new();
     let mut report = Report::new();
     let checks = load(root.path(), &mut report).checks;
-    assert_eq!(checks.keys().collect::<Vec<_>>(), ["tcp"]);
+    assert_eq!(checks.keys().collect::<Vec<_>>(), ["ping", "tcp"]);
     assert_eq!(*checks["tcp"], Check::with_defaults(Kind::Tcp));
+    assert_eq!(*checks["ping"], Check::with_defaults(Kind::Ping(ping::Settings { size: 56 })));
     root.write("etc/trivet/check.d/tcp.toml", "type = \"tcp\"\ninterval = \"1s\"\n");
     let checks = load(root.path(), &mut report).checks;
-    assert_eq!((checks["tcp"].interval, checks.len()), (Duration::from_secs(1), 1));
+    assert_eq!((checks["tcp"].interval, checks.len()), (Duration::from_secs(1), 2));
     assert!(report.is_empty(), "{report}");
 }
 
@@ -119,12 +122,12 @@ fn unknown_keys_are_answered_with_ours_for_keepalived_s() {
 #[test]
 fn a_type_that_is_not_there_is_answered_with_those_that_are() {
     assert!(errors("interval = 3\n").contains("'type' is missing"));
-    for later in ["ping", "dns"] {
+    for later in ["dialog", "dns"] {
         let report = errors(&format!("type = \"{later}\"\n"));
         let expected = format!("checks of type \"{later}\" are not available yet");
         assert!(
             report.contains(&expected)
-                && report.contains("\"tcp\", \"tls\", \"http\" and \"exec\" are available"),
+                && report.contains("\"tcp\", \"tls\", \"http\", \"udp\", \"ping\", \"exec\" are available"),
             "{report}"
         );
     }

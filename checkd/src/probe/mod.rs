@@ -6,13 +6,17 @@
 pub mod errno;
 pub mod exec;
 pub mod http;
+pub mod ping;
 pub mod quote;
+pub mod random;
 pub mod status;
 pub mod tcp;
 pub mod tls;
+pub mod udp;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -62,6 +66,8 @@ pub enum Kind {
     Tls(tls::Settings),
     Http(http::Settings),
     Exec(exec::Settings),
+    Udp(Arc<udp::Settings>),
+    Ping(ping::Settings),
 }
 
 impl Kind {
@@ -72,21 +78,35 @@ impl Kind {
             Self::Tls(_) => "tls",
             Self::Http(_) => "http",
             Self::Exec(_) => "exec",
+            Self::Udp(_) => "udp",
+            Self::Ping(_) => "ping",
         }
     }
 
     /// Whether a target of this kind must name a port. Others ignore the port that it has.
     pub fn needs_port(&self) -> bool {
         match self {
-            Self::Tcp | Self::Tls(_) | Self::Http(_) => true,
+            Self::Tcp | Self::Tls(_) | Self::Http(_) | Self::Udp(_) => true,
+            Self::Ping(_) => false,
             Self::Exec(settings) => settings.needs_port(),
+        }
+    }
+
+    /// The time for the whole probe where the check does not say.
+    pub fn default_timeout(&self) -> Duration {
+        match self {
+            // It waits for what should not come, every time.
+            Self::Udp(settings) if settings.expected.is_none() => Duration::from_secs(1),
+            Self::Tcp | Self::Tls(_) | Self::Http(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => {
+                Duration::from_secs(5)
+            }
         }
     }
 
     /// Whether it is about this machine, and a target need not name an address.
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Tcp | Self::Tls(_) | Self::Http(_) => false,
+            Self::Tcp | Self::Tls(_) | Self::Http(_) | Self::Udp(_) | Self::Ping(_) => false,
             Self::Exec(settings) => !settings.needs_address(),
         }
     }
@@ -95,7 +115,7 @@ impl Kind {
     /// limit, and has something to end and to tell.
     pub fn grace(&self) -> Duration {
         match self {
-            Self::Tcp | Self::Tls(_) | Self::Http(_) => Duration::ZERO,
+            Self::Tcp | Self::Tls(_) | Self::Http(_) | Self::Udp(_) | Self::Ping(_) => Duration::ZERO,
             Self::Exec(_) => exec::GRACE,
         }
     }
@@ -103,7 +123,7 @@ impl Kind {
     /// How many questions are asked at once, each on a connection of its own; at least 1.
     pub fn parts(&self) -> usize {
         match self {
-            Self::Tcp | Self::Tls(_) | Self::Exec(_) => 1,
+            Self::Tcp | Self::Tls(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => 1,
             Self::Http(settings) => settings.requests().len(),
         }
     }
@@ -112,14 +132,14 @@ impl Kind {
     pub fn host(&self, part: usize) -> Option<&str> {
         match self {
             Self::Http(settings) => settings.requests()[part].host.as_deref(),
-            Self::Tcp | Self::Tls(_) | Self::Exec(_) => None,
+            Self::Tcp | Self::Tls(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => None,
         }
     }
 
     /// What names question `part` in a reason, where there are several.
     pub fn label(&self, part: usize) -> &str {
         match self {
-            Self::Tcp | Self::Tls(_) | Self::Exec(_) => "",
+            Self::Tcp | Self::Tls(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => "",
             Self::Http(settings) => settings.label(part),
         }
     }
@@ -202,4 +222,30 @@ pub trait Conversation: fmt::Debug {
     fn on_timeout(&self, timeout: Duration) -> Outcome {
         unanswered(timeout, Some(&self.progress()))
     }
+}
+
+/// What is said in datagrams, without the socket: one question, and answers that may be lost, late, doubled or
+/// somebody else's.
+pub trait Exchange: fmt::Debug {
+    /// The request, to be sent now: for the first time, or again because nothing that decides has come.
+    fn request(&mut self) -> &[u8];
+
+    /// A datagram from the peer's address.
+    fn on_received(&mut self, datagram: &[u8]) -> Reply;
+
+    /// The time is over, and nothing decided. `None`: then there was no answer.
+    fn on_timeout(&mut self) -> Option<Outcome>;
+
+    /// What has come that did not decide, to follow "3 requests sent, ".
+    fn progress(&self) -> String;
+}
+
+/// What a datagram is to an [`Exchange`].
+#[derive(Debug)]
+pub enum Reply {
+    /// Not the answer: wait on.
+    Another,
+    Decides(Outcome),
+    /// The answer is to be had over a stream only.
+    Continues(Box<dyn Conversation>),
 }

@@ -1,6 +1,6 @@
 //! How a target's address is written on the bus, and which checks can be made of it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 
 use crate::check::Check;
 
@@ -18,6 +18,11 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(SocketAddr::new(address, 0));
     }
+    // fe80::1%2: with an interface, of which the standard library knows only together with a port.
+    if let Ok(mut address) = format!("[{text}]:1").parse::<SocketAddrV6>() {
+        address.set_port(0);
+        return Ok(SocketAddr::V6(address));
+    }
     match text.parse::<SocketAddr>() {
         Ok(address) if address.port() == 0 => Err(format!("'{text}' has port 0, which nothing listens on")),
         Ok(address) => Ok(address),
@@ -32,7 +37,10 @@ pub fn spell(address: SocketAddr) -> String {
     if address == NOWHERE {
         String::new()
     } else if address.port() == 0 {
-        address.ip().to_string()
+        match address {
+            SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+            SocketAddr::V4(_) | SocketAddr::V6(_) => address.ip().to_string(),
+        }
     } else {
         address.to_string()
     }

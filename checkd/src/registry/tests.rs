@@ -96,6 +96,39 @@ fn a_watch_is_answered_for_every_row_in_its_order_and_spelling() {
 }
 
 #[test]
+fn a_target_may_have_no_port_and_an_interface_and_is_told_as_it_was_named() {
+    let ping = Kind::Ping(crate::probe::ping::Settings::default());
+    let mut registry =
+        Registry::new(checks(&[("ping", Check::with_defaults(ping)), ("tcp", tcp())]), 1, start());
+    let addresses = ["10.0.0.1", "10.0.0.1:80", "2001:db8::1", "fe80::1%7", "[fe80::1%7]:80", ""];
+    let rows: Vec<_> =
+        addresses.iter().map(|address| ("ping", *address)).chain([("tcp", "10.0.0.1")]).collect();
+    let (_, answers, _) = registry.on_watch(start(), ":1.1", &wanted(&rows));
+    let told: Vec<_> = answers.iter().map(|row| (row.address.as_str(), row.reason.as_str())).collect();
+    let fine = |address| (address, "not probed yet");
+    let expected = [
+        fine("10.0.0.1"),
+        fine("10.0.0.1:80"),
+        fine("2001:db8::1"),
+        fine("fe80::1%7"),
+        fine("[fe80::1%7]:80"),
+        ("", "a check of type \"ping\" needs a target's address"),
+        ("10.0.0.1", "'10.0.0.1' names no port, and a check of type \"tcp\" needs one"),
+    ];
+    assert_eq!(told, expected);
+    let mut changed = Vec::new();
+    while changed.len() < 5 {
+        let now = registry.deadline().unwrap();
+        for id in started(&mut registry, now) {
+            registry.on_outcome(now, WALL, id, pass()).unwrap();
+        }
+        changed.extend(registry.take_changes().unwrap().1.into_iter().map(|row| row.address));
+    }
+    changed.sort();
+    assert_eq!(changed, ["10.0.0.1", "10.0.0.1:80", "2001:db8::1", "[fe80::1%7]:80", "fe80::1%7"]);
+}
+
+#[test]
 fn a_result_is_published_once_with_a_growing_generation() {
     let mut registry = registry();
     let now = start();

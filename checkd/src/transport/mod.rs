@@ -1,18 +1,21 @@
 //! The sockets of running probes: non-blocking, opened and driven by `attempt.rs`, deciding nothing.
 
 pub mod connect;
+pub mod datagram;
+mod icmp;
 pub mod stream;
 pub mod tls;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use daemon::event_loop::Interest;
 use nix::errno::Errno;
 
-use crate::probe::Outcome;
+use crate::probe::{Conversation, Outcome};
 
+use self::datagram::Datagram;
 use self::stream::Stream;
 
 /// How a transport stands after it was looked at.
@@ -21,12 +24,15 @@ pub enum Step {
     /// Look again when the socket is ready for this.
     Wait(Interest),
     Done(Outcome),
+    /// Go on with this, over a stream to the same place.
+    GoOn(Box<dyn Conversation>),
 }
 
 /// What carries one question of a probe.
 #[derive(Debug)]
 pub enum Transport {
     Stream(Stream),
+    Datagram(Datagram),
 }
 
 impl Transport {
@@ -34,6 +40,23 @@ impl Transport {
     pub fn advance(&mut self, buffer: &mut [u8]) -> Step {
         match self {
             Self::Stream(stream) => stream.advance(buffer),
+            Self::Datagram(datagram) => datagram.advance(buffer),
+        }
+    }
+
+    /// When [`Transport::on_time`] has something to do before the probe's time is over.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Stream(_) => None,
+            Self::Datagram(datagram) => datagram.deadline(),
+        }
+    }
+
+    /// Do what is due. `Some`: that ended it.
+    pub fn on_time(&mut self, now: Instant) -> Option<Outcome> {
+        match self {
+            Self::Stream(_) => None,
+            Self::Datagram(datagram) => datagram.on_time(now),
         }
     }
 
@@ -41,6 +64,7 @@ impl Transport {
     pub fn on_timeout(&mut self, buffer: &mut [u8], timeout: Duration) -> Outcome {
         match self {
             Self::Stream(stream) => stream.on_timeout(buffer, timeout),
+            Self::Datagram(datagram) => datagram.on_timeout(buffer, timeout),
         }
     }
 
@@ -48,6 +72,7 @@ impl Transport {
     pub fn on_error(&self, error: &io::Error) -> Outcome {
         match self {
             Self::Stream(stream) => stream.on_error(error),
+            Self::Datagram(datagram) => datagram.on_watch_error(error),
         }
     }
 
@@ -56,6 +81,7 @@ impl Transport {
     pub fn take_leave(&mut self, buffer: &mut [u8]) -> bool {
         match self {
             Self::Stream(stream) => stream.take_leave(buffer),
+            Self::Datagram(_) => true,
         }
     }
 
@@ -63,6 +89,7 @@ impl Transport {
     pub fn reset(&self) {
         match self {
             Self::Stream(stream) => stream.reset(),
+            Self::Datagram(_) => {}
         }
     }
 }
@@ -71,6 +98,7 @@ impl AsFd for Transport {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Stream(stream) => stream.as_fd(),
+            Self::Datagram(datagram) => datagram.as_fd(),
         }
     }
 }

@@ -115,7 +115,7 @@ impl Stream {
     pub fn on_timeout(&mut self, buffer: &mut [u8], timeout: Duration) -> Outcome {
         match self.advance(buffer) {
             Step::Done(outcome) => outcome,
-            Step::Wait(_) => match &self.session {
+            Step::Wait(_) | Step::GoOn(_) => match &self.session {
                 Some(session) => unanswered(timeout, Some(&self.progress(session))),
                 None if self.connected => self.conversation.on_timeout(timeout),
                 None => unanswered(timeout, None),

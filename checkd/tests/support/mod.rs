@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy does not know that these are tests, too")]
 
 pub mod authority;
+pub mod datagrams;
 pub mod openssl;
 pub mod script;
 pub mod servers;
