@@ -26,13 +26,14 @@ const FORWARDS_OF_OTHERS: [(&str, &str); 5] =
 const DEFAULT_SCHEDULER: &str = "wlc";
 const DEFAULT_FORWARD: Forward = Forward::Nat;
 /// Checks that need no file.
-const BUILT_IN_CHECKS: [&str; 1] = ["tcp"];
+const BUILT_IN_CHECKS: [&str; 2] = ["tcp", "ping"];
 /// The kernel takes no more (it counts ticks in 32 bits); keepalived has the same limit.
 const LONGEST_PERSISTENCE: Duration = Duration::from_secs(31 * 86_400);
 
 const NOT_YET: &str = "Trivet cannot do this yet";
 const IN_CHECK: &str =
     "this belongs to the check: /etc/trivet/check.d/NAME.toml, named here by check = \"NAME\"";
+const PING: &str = "write check = \"ping\"";
 const CHECK: &str = "write check = \"tcp\", or check = \"NAME\" for /etc/trivet/check.d/NAME.toml";
 
 /// keepalived's keys of a virtual_server, and what to write instead.
@@ -60,8 +61,8 @@ const SERVICE_KEYS_OF_OTHERS: &[(&str, &str)] = &[
     ("misc_check", NOT_YET),
     ("smtp_check", NOT_YET),
     ("dns_check", NOT_YET),
-    ("ping_check", NOT_YET),
-    ("udp_check", NOT_YET),
+    ("ping_check", PING),
+    ("udp_check", CHECK),
     ("sorry_server", NOT_YET),
     ("quorum", NOT_YET),
     ("hysteresis", NOT_YET),
@@ -204,18 +205,12 @@ fn read_check(reader: &mut Reader<'_>, checks: &[String], protocol: Protocol) ->
     if checks.contains(&name.value) {
         return Some(name.value);
     }
-    if name.value == "tcp" {
-        if protocol != Protocol::Tcp {
-            let text =
-                format!("check 'tcp' makes TCP connections, which says little about a {protocol} service");
-            reader.report().warning(&name.at, text);
-        }
-        return Some(name.value);
+    if name.value == "tcp" && protocol != Protocol::Tcp {
+        let text = format!("check 'tcp' makes TCP connections, which says little about a {protocol} service");
+        reader.report().warning(&name.at, text);
     }
-    if name.value == "ping" {
-        let hint = "write check = \"tcp\", or name a check of /etc/trivet/check.d";
-        reader.report().error(&name.at, "check 'ping' is not available yet").hint(hint);
-        return None;
+    if BUILT_IN_CHECKS.contains(&name.value.as_str()) {
+        return Some(name.value);
     }
     let known = || checks.iter().map(String::as_str).chain(BUILT_IN_CHECKS);
     let hint = match nearest(&name.value, known()) {

@@ -108,6 +108,7 @@ fn keepalived_s_words_are_answered_with_ours() {
         ("delay_loop", "belongs to the check"),
         ("real_server", "write [[server]]"),
         ("TCP_CHECK", "write check = \"tcp\""),
+        ("PING_CHECK", "write check = \"ping\""),
         ("sorry_server", "cannot do this yet"),
     ] {
         let text = format!("address = \"10.0.0.1:80\"\n{key} = 1\n");
@@ -117,11 +118,10 @@ fn keepalived_s_words_are_answered_with_ours() {
 }
 
 #[test]
-fn a_check_that_does_not_exist_or_not_yet_is_an_error() {
-    assert_says("address = \"10.0.0.1:80\"\ncheck = \"ping\"\n", &["check 'ping' is not available yet"]);
+fn a_check_that_does_not_exist_is_an_error() {
     assert_says(
         "address = \"10.0.0.1:80\"\ncheck = \"x\"\n",
-        &["there is no check 'x'", "the checks are drupal, tcp;"],
+        &["there is no check 'x'", "the checks are drupal, tcp, ping;"],
     );
     assert_says(
         "address = \"10.0.0.1:53\"\nprotocol = \"udp\"\ncheck = \"tcp\"\n",
