@@ -9,15 +9,16 @@
 
 pub mod knowledge;
 pub mod news;
+pub mod target;
 pub mod units;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::types::Priority;
 pub use knowledge::{Knowledge, Known, Told, Verdict};
+pub use target::Target;
 
 /// How long a starting router waits to hear of what it tracks. ipvsd's `health_grace` has the same default.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -28,8 +29,8 @@ pub enum What {
     Interface(Arc<str>),
     /// A unit of systemd, by its full name.
     Unit(Arc<str>),
-    /// A check of checkd, run against an address.
-    Check(Arc<str>, SocketAddr),
+    /// A check of checkd, and what it is run against.
+    Check(Arc<str>, Target),
     /// A virtual service of ipvsd: whether it has a quorum.
     Service(Arc<str>),
 }
@@ -39,7 +40,8 @@ impl fmt::Display for What {
         match self {
             Self::Interface(name) => write!(f, "interface {name}"),
             Self::Unit(name) => write!(f, "unit {name}"),
-            Self::Check(check, address) => write!(f, "check {check} of {address}"),
+            Self::Check(check, Target::MACHINE) => write!(f, "check {check}"),
+            Self::Check(check, target) => write!(f, "check {check} of {target}"),
             Self::Service(name) => write!(f, "service {name}"),
         }
     }

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::future::pending;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use zbus::{Connection, Message, MessageStream};
 use super::client::{Changes, RETRY, ended, is_absent, listen, new_owner, owners, signals};
 use crate::status::Snapshot;
 use crate::track::news::News;
-use crate::track::{Told, What};
+use crate::track::{Target, Told, What};
 
 const NAME: &str = "org.trivet.Check1";
 const PATH: &str = "/org/trivet/Check1";
@@ -26,7 +25,8 @@ const INTERFACE: &str = "org.trivet.Check1.Manager";
 
 /// check, address, state, reason, since, weight
 type Row = (String, String, String, String, u64, i32);
-type Target = (Arc<str>, SocketAddr);
+/// A check's name, and what it is run against.
+type Watched = (Arc<str>, Target);
 
 /// Until the connection ends.
 pub(super) async fn run(
@@ -50,7 +50,7 @@ pub(super) async fn run(
     }
 }
 
-fn targets(tracked: &BTreeSet<What>) -> BTreeSet<Target> {
+fn targets(tracked: &BTreeSet<What>) -> BTreeSet<Watched> {
     let target = |what: &What| match what {
         What::Check(check, address) => Some((Arc::clone(check), *address)),
         What::Interface(_) | What::Unit(_) | What::Service(_) => None,
@@ -83,7 +83,7 @@ struct Checks {
     health: MessageStream,
     news: News,
     /// What checkd watches for us, or is to.
-    targets: BTreeSet<Target>,
+    targets: BTreeSet<Watched>,
     state: State,
     /// The unique name of who answered.
     owner: Option<String>,
@@ -106,7 +106,7 @@ impl Checks {
     }
 
     /// Have checkd watch `targets`, unless it does.
-    async fn register(&mut self, targets: BTreeSet<Target>) {
+    async fn register(&mut self, targets: BTreeSet<Watched>) {
         let changed = self.targets != targets;
         // An empty set is registered only to end a watch.
         let needless = targets.is_empty() && !(changed && matches!(self.state, State::Registered(_)));
@@ -135,7 +135,7 @@ impl Checks {
     }
 
     async fn watch(&self) -> zbus::Result<(Option<String>, u64, Vec<Row>)> {
-        let row = |(check, address): &Target| (check.to_string(), address.to_string());
+        let row = |(check, address): &Watched| (check.to_string(), address.to_string());
         let rows: Vec<(String, String)> = self.targets.iter().map(row).collect();
         let answer =
             self.connection.call_method(Some(NAME), PATH, Some(INTERFACE), "Watch", &(rows,)).await?;

@@ -2,7 +2,7 @@
 //! "10.0.0.1:80" }, { service = "web" }]`.
 
 use std::cell::OnceCell;
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,13 +14,16 @@ use daemon::reader::{Located, Reader};
 use super::{interface_name, warn_if_missing};
 use crate::interfaces::Interfaces;
 use crate::track::units::unit_name;
-use crate::track::{Tracker, What};
+use crate::track::{Target, Tracker, What};
 use crate::types::Priority;
 
 /// keepalived's range.
 const WEIGHTS: std::ops::RangeInclusive<i64> = -253..=253;
-/// The checks that need no file.
-const BUILT_IN_CHECKS: [&str; 1] = ["tcp"];
+/// The checks that need no file: of each the name is the type.
+const BUILT_IN_CHECKS: [&str; 2] = ["tcp", "ping"];
+/// The types of checks whose target has no port, and those that are about this machine and have no target.
+const WITHOUT_PORT: [&str; 2] = ["ping", "dns"];
+const OF_THIS_MACHINE: [&str; 2] = ["exec", "unit"];
 const KINDS: [&str; 4] = ["interface", "unit", "check", "service"];
 const OTHER_KEYS: &[(&str, &str)] = &[
     ("dev", "write interface = \"eth1\""),
@@ -39,7 +42,7 @@ const SCRIPT: &str = "write check = \"NAME\", target = \"127.0.0.1:80\" for /etc
 #[derive(Debug)]
 pub(super) struct References<'a> {
     root: &'a Path,
-    checks: OnceCell<Vec<String>>,
+    checks: OnceCell<BTreeMap<String, Needs>>,
     services: OnceCell<Vec<String>>,
 }
 
@@ -48,12 +51,47 @@ impl<'a> References<'a> {
         Self { root, checks: OnceCell::new(), services: OnceCell::new() }
     }
 
-    fn checks(&self) -> &[String] {
-        self.checks.get_or_init(|| dropin::names(self.root, "check.d"))
+    fn checks(&self) -> &BTreeMap<String, Needs> {
+        self.checks.get_or_init(|| {
+            let mut checks =
+                BTreeMap::from(BUILT_IN_CHECKS.map(|name| (name.to_owned(), Needs::of_type(name))));
+            // By name first: also those that checkd could not read are there, and it will say what is wrong.
+            for name in dropin::names(self.root, "check.d") {
+                checks.insert(name, Needs::default());
+            }
+            for check in dropin::load_directory(self.root, "check.d", &mut Report::new()) {
+                checks.insert(check.name, Needs::of_check(&check.table));
+            }
+            checks
+        })
     }
 
     fn services(&self) -> &[String] {
         self.services.get_or_init(|| dropin::names(self.root, "ipvs.d"))
+    }
+}
+
+/// What the target of a check must have.
+#[derive(Clone, Copy, Debug, Default)]
+struct Needs {
+    address: bool,
+    port: bool,
+}
+
+impl Needs {
+    fn of_type(word: &str) -> Self {
+        let address = !OF_THIS_MACHINE.contains(&word);
+        Self { address, port: address && !WITHOUT_PORT.contains(&word) }
+    }
+
+    /// A check may also say itself where it goes.
+    fn of_check(table: &Table) -> Self {
+        let Some(Kind::String(word)) = table.entries.get("type").map(|entry| &entry.value.kind) else {
+            return Self::default();
+        };
+        let needs = Self::of_type(word);
+        let says = |key| table.entries.contains_key(key);
+        Self { address: needs.address && !says("address"), port: needs.port && !says("port") }
     }
 }
 
@@ -146,9 +184,12 @@ fn weight(reader: &mut Reader<'_>, priority: Priority) -> Option<i16> {
     Some(weight.value)
 }
 
-fn target(text: &str) -> Result<SocketAddr, String> {
+fn target(text: &str) -> Result<Target, String> {
+    if text.is_empty() {
+        return Err("empty; leave it out for a check of this machine".to_owned());
+    }
     text.parse().map_err(|_| {
-        format!("not an address with a port such as \"10.0.0.1:80\" or \"[2001:db8::1]:80\": \"{text}\"")
+        format!("not an address such as \"10.0.0.1:80\", \"[2001:db8::1]:80\" or \"10.0.0.1\": \"{text}\"")
     })
 }
 
@@ -165,25 +206,32 @@ fn other_interface(name: Located<Arc<str>>, context: Context<'_>, report: &mut R
 
 fn known_check(
     name: &Located<String>,
-    target: Option<&Located<SocketAddr>>,
+    target: Option<&Located<Target>>,
     table: &Table,
     context: Context<'_>,
     report: &mut Report,
 ) -> Option<What> {
     let checks = context.references.checks();
-    let known = || checks.iter().map(String::as_str).chain(BUILT_IN_CHECKS);
-    let mut is_right = true;
-    if !known().any(|check| check == name.value) {
-        let hint = did_you_mean(&name.value, known(), "check.d");
+    let Some(needs) = checks.get(&name.value) else {
+        let hint = did_you_mean(&name.value, checks.keys().map(String::as_str), "check.d");
         report.error(&name.at, format!("there is no check '{}'", name.value)).hint(hint);
-        is_right = false;
+        return None;
+    };
+    let Some(target) = target else {
+        // A wrong one has been reported.
+        if needs.address && !table.entries.contains_key("target") {
+            let message = "'target' is missing: this check is run against an address";
+            let example = if needs.port { "10.0.0.1:80" } else { "10.0.0.1" };
+            let hint = format!("for example: {{ check = \"{}\", target = \"{example}\" }}", name.value);
+            report.error(&table.at, message).hint(hint);
+        }
+        return Some(What::Check(name.value.as_str().into(), Target::MACHINE));
+    };
+    if needs.port && !target.value.has_port() {
+        let message = format!("'target' is an address without a port, and check '{}' needs one", name.value);
+        report.error(&target.at, message).hint(format!("for example: \"{}\"", target.value.with_port(80)));
     }
-    if target.is_none() && !table.entries.contains_key("target") {
-        let message = "'target' is missing: a check is run against an address";
-        report.error(&table.at, message).hint("for example: { check = \"tcp\", target = \"10.0.0.1:80\" }");
-    }
-    let target = target?;
-    is_right.then(|| What::Check(name.value.as_str().into(), target.value))
+    Some(What::Check(name.value.as_str().into(), target.value))
 }
 
 fn known_service(name: Located<String>, context: Context<'_>, report: &mut Report) -> Option<What> {
@@ -216,6 +264,9 @@ mod tests {
         let root = TempRoot::new();
         root.write("etc/trivet/vrrp.d/gateway.toml", &format!("{MINIMAL}{text}\n"));
         root.write("etc/trivet/check.d/drupal.toml", "type = 'http'");
+        root.write("etc/trivet/check.d/resolver.toml", "type = 'dns'");
+        root.write("etc/trivet/check.d/disk.toml", "type = 'exec'");
+        root.write("etc/trivet/check.d/upstream.toml", "type = 'tcp'\naddress = '10.0.0.9'\nport = 80");
         root.write("etc/trivet/ipvs.d/web.toml", "address = '10.0.0.1:80'");
         let mut report = Report::new();
         let mut configuration = load(root.path(), None, &mut report);
@@ -251,6 +302,25 @@ mod tests {
     }
 
     #[test]
+    fn a_target_has_a_port_only_where_the_check_needs_one_and_is_left_out_for_this_machine() {
+        let trackers = tracked(
+            "track = [{ check = 'ping', target = '10.0.0.1' }, { check = 'ping', target = 'fe80::1%2' },\n\
+             { check = 'resolver', target = '10.0.0.1' }, { check = 'resolver', target = '10.0.0.1:5353' },\n\
+             { check = 'disk' }, { check = 'upstream' }]",
+        );
+        let shown: Vec<String> = trackers.iter().map(|tracker| tracker.what.to_string()).collect();
+        let expected = [
+            "check ping of 10.0.0.1",
+            "check ping of fe80::1%2",
+            "check resolver of 10.0.0.1",
+            "check resolver of 10.0.0.1:5353",
+            "check disk",
+            "check upstream",
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
     fn mistakes_are_reported_where_they_stand_with_what_to_do() {
         for (text, expected) in [
             ("track = 5", &["toml:4:9: error: 'track' must be an array"][..]),
@@ -267,11 +337,21 @@ mod tests {
                 "track = [{ check = 'drupl', target = '10.0.0.1:80' }]",
                 &["there is no check 'drupl'", "\"drupal\"?"],
             ),
-            ("track = [{ check = 'drupal' }]", &["'target' is missing"]),
             (
-                "track = [{ check = 'drupal', target = '10.0.0.1' }]",
-                &["'target' is not an address with a port"],
+                "track = [{ check = 'drupal' }]",
+                &["'target' is missing", "{ check = \"drupal\", target = \"10.0.0.1:80\" }"],
             ),
+            (
+                "track = [{ check = 'ping' }]",
+                &["'target' is missing", "{ check = \"ping\", target = \"10.0.0.1\" }"],
+            ),
+            (
+                "track = [{ check = 'drupal', target = '2001:db8::1' }]",
+                &["toml:4:39: error: 'target' is an address without a port", "\"[2001:db8::1]:80\""],
+            ),
+            ("track = [{ check = 'ping', target = 'web1' }]", &["'target' is not an address such as"]),
+            ("track = [{ check = 'disk', target = '' }]", &["'target' is empty", "leave it out"]),
+            ("track = [{ check = 'disk' }, { check = 'disk' }]", &["check disk is tracked twice"]),
             ("track = [{ unit = 'a', target = '10.0.0.1:80' }]", &["'target' belongs to a check"]),
             (
                 "track = [{ service = 'mail' }]",
