@@ -117,13 +117,6 @@ fn refuse(reader: &mut Reader<'_>) {
     }
 }
 
-/// Takes all keys, those of the kind too, and makes nothing of them: for a check of no known kind.
-pub(super) fn pass_over(reader: &mut Reader<'_>) {
-    let _ = reader.boolean("tls");
-    let _ = Keys::read(reader);
-    let _ = read_kind(reader);
-}
-
 /// The keys as they stand in the file.
 struct Keys {
     name: Option<Located<ServerName<'static>>>,

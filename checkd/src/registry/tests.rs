@@ -122,7 +122,7 @@ fn a_target_may_have_no_port_and_an_interface_and_is_told_as_it_was_named() {
         for id in started(&mut registry, now) {
             registry.on_outcome(now, WALL, id, pass()).unwrap();
         }
-        changed.extend(registry.take_changes().unwrap().1.into_iter().map(|row| row.address));
+        changed.extend(registry.take_changes(NO_LIMIT).unwrap().1.into_iter().map(|row| row.address));
     }
     changed.sort();
     assert_eq!(changed, ["10.0.0.1", "10.0.0.1:80", "2001:db8::1", "[fe80::1%7]:80", "fe80::1%7"]);
