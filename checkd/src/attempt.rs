@@ -176,8 +176,9 @@ fn open(
         Kind::Tcp => stream(check, route, number, Box::new(tcp::Probe)),
         Kind::Tls(settings) => stream(check, route, number, Box::new(tls::Probe::new(*settings))),
         Kind::Http(settings) => {
-            let probe = http::Probe::new(&settings.requests()[number], route.target);
-            stream(check, route, number, Box::new(probe.secured(check.tls.is_some())))
+            let request = &settings.requests()[number];
+            let begin = if check.tls.is_some() { http::Probe::secured } else { http::Probe::new };
+            stream(check, route, number, Box::new(begin(request, route.target)))
         }
         Kind::Exec(settings) => {
             let probe = exec::Probe::new(settings, route.endpoint, check.timeout, socket)?;

@@ -65,20 +65,23 @@ enum Next {
 impl Probe {
     /// `target` is the host where the settings name none.
     pub fn new(wanted: &Arc<Request>, target: SocketAddr) -> Self {
+        Self::with_default_port(wanted, target, 80)
+    }
+
+    /// The same over TLS.
+    pub fn secured(wanted: &Arc<Request>, target: SocketAddr) -> Self {
+        Self { is_secured: true, ..Self::with_default_port(wanted, target, 443) }
+    }
+
+    fn with_default_port(wanted: &Arc<Request>, target: SocketAddr, port: u16) -> Self {
         Self {
             wanted: Arc::clone(wanted),
-            request: request::text(wanted, target).into_bytes(),
+            request: request::text(wanted, target, port).into_bytes(),
             sent: 0,
             interim: 0,
             answer: Answer::Head(head::Buffer::default()),
             is_secured: false,
         }
-    }
-
-    /// The same over TLS, if `is_secured`.
-    #[must_use]
-    pub fn secured(self, is_secured: bool) -> Self {
-        Self { is_secured, ..self }
     }
 
     /// `Err`: the reason of a failure. `Ok(None)`: not decided.
@@ -158,6 +161,13 @@ impl Conversation for Probe {
             Answer::Head(_) => {
                 Outcome::Fail(format!("the server closed the connection: {}", self.progress()))
             }
+        }
+    }
+
+    fn on_truncated(&mut self) -> Outcome {
+        match &mut self.answer {
+            Answer::Body(_, body) => Outcome::Fail(body.on_truncated()),
+            Answer::Head(_) => self.on_closed(),
         }
     }
 

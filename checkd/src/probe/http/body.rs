@@ -94,6 +94,15 @@ impl Body {
         }
     }
 
+    /// The server will send no more, or somebody on the way has cut it off (RFC 9112 section 9.8): the reason of a
+    /// failure.
+    pub(super) fn on_truncated(&self) -> String {
+        format!(
+            "the connection was closed without TLS's close_notify, and may have been cut off: {} received",
+            self.progress()
+        )
+    }
+
     /// `5 of 100 bytes of the body`
     pub(super) fn progress(&self) -> String {
         let received = self.received;

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use super::settings::Request;
 
-/// `target` names the host where the settings do not. One allocation, since this runs for every probe.
-pub(super) fn text(request: &Request, target: SocketAddr) -> String {
-    let host = request.host.clone().unwrap_or_else(|| host_of(target));
+/// `target` names the host where the settings do not; `port` is the scheme's own. One allocation, since this runs for every probe.
+pub(super) fn text(request: &Request, target: SocketAddr, port: u16) -> String {
+    let host = request.host.clone().unwrap_or_else(|| host_of(target, port));
     let mut text = String::with_capacity(256);
     for part in [request.method.as_str(), " ", &request.path, " HTTP/1.1\r\nHost: ", &host] {
         text.push_str(part);
@@ -33,11 +33,11 @@ pub(super) fn text(request: &Request, target: SocketAddr) -> String {
 }
 
 /// RFC 9110 section 7.2: the port is left out when it is the scheme's own. A zone id (RFC 6874) stays at home.
-pub(super) fn host_of(target: SocketAddr) -> String {
+pub(super) fn host_of(target: SocketAddr, scheme_port: u16) -> String {
     match (target, target.port()) {
-        (SocketAddr::V4(v4), 80) => v4.ip().to_string(),
+        (SocketAddr::V4(v4), port) if port == scheme_port => v4.ip().to_string(),
         (SocketAddr::V4(v4), port) => format!("{}:{port}", v4.ip()),
-        (SocketAddr::V6(v6), 80) => format!("[{}]", v6.ip()),
+        (SocketAddr::V6(v6), port) if port == scheme_port => format!("[{}]", v6.ip()),
         (SocketAddr::V6(v6), port) => format!("[{}]:{port}", v6.ip()),
     }
 }

@@ -63,14 +63,21 @@ fn the_request_is_http_1_1_that_closes_and_names_its_host() {
 }
 
 #[test]
-fn the_host_of_a_target_leaves_out_port_80_and_brackets_ipv6() {
-    for (target, host) in [
-        ("10.0.0.5:80", "10.0.0.5"),
-        ("10.0.0.5:81", "10.0.0.5:81"),
-        ("[2001:db8::1]:80", "[2001:db8::1]"),
-        ("[fe80::1%2]:8080", "[fe80::1]:8080"),
+fn the_host_of_a_target_leaves_out_the_scheme_s_own_port_and_brackets_ipv6() {
+    for (target, plain, secured) in [
+        ("10.0.0.5:80", "10.0.0.5", "10.0.0.5:80"),
+        ("10.0.0.5:443", "10.0.0.5:443", "10.0.0.5"),
+        ("[2001:db8::1]:80", "[2001:db8::1]", "[2001:db8::1]:80"),
+        ("[2001:db8::1]:443", "[2001:db8::1]:443", "[2001:db8::1]"),
+        ("[fe80::1%2]:8080", "[fe80::1]:8080", "[fe80::1]:8080"),
     ] {
-        assert_eq!(request::host_of(target.parse().unwrap()), host);
+        let (target, request) = (target.parse().unwrap(), Arc::new(Request::default()));
+        let host = |probe: Probe| {
+            let text = String::from_utf8(probe.request).unwrap();
+            text.lines().find_map(|line| line.strip_prefix("Host: ")).unwrap().to_owned()
+        };
+        assert_eq!(host(Probe::new(&request, target)), plain);
+        assert_eq!(host(Probe::secured(&request, target)), secured);
     }
 }
 

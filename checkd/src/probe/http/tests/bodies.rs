@@ -161,6 +161,19 @@ fn a_body_that_is_cut_off_is_never_taken_for_a_whole_one() {
 }
 
 #[test]
+fn under_tls_only_its_farewell_makes_the_end_of_the_connection_the_end_of_the_body() {
+    let cut = "the connection was closed without TLS's close_notify, and may have been cut off: 2 bytes of the body received";
+    let mut probe = sent(&matching("ok$"));
+    assert_eq!(probe.on_received(&answer_with("", "ok")), None);
+    assert_eq!(failure(Some(probe.on_truncated())), cut);
+    let mut probe = sent(&matching("ok$"));
+    assert_eq!(probe.on_received(&answer_with("", "ok")), None);
+    assert_eq!(probe.on_closed(), passes());
+    let mut probe = sent(&matching("ok$"));
+    assert!(failure(Some(probe.on_truncated())).contains("without an answer"));
+}
+
+#[test]
 fn contradictory_framing_is_told_and_matters_only_where_the_body_does() {
     for (headers, expected) in [
         ("Content-Length: 2\r\nContent-Length: 3\r\n", "the Content-Length is both 2 and 3"),
