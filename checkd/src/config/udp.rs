@@ -2,10 +2,11 @@
 
 use daemon::reader::{Located, Reader};
 
+use crate::probe::http::Pattern;
 use crate::probe::udp::{BytePattern, Content, Expected, Settings};
 
 pub(super) const KEYS: &[&str] =
-    &["send", "send_hex", "require_reply", "expect_hex", "min_length", "max_length"];
+    &["send", "send_hex", "require_reply", "expect", "expect_hex", "min_length", "max_length"];
 
 /// What fits every way without fragments is 1,232 bytes (IPv6) and 1,472 (IPv4); this is for local networks.
 const SEND_LIMIT: usize = 8_192;
@@ -26,7 +27,13 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Settings {
 /// `None`: no reply is wanted.
 fn read_expected(reader: &mut Reader<'_>) -> Option<Expected> {
     let is_required = reader.boolean("require_reply");
-    let content = reader.parse("expect_hex", BytePattern::parse).map(|pattern| pattern.map(Content::Bytes));
+    let text = reader.parse("expect", Pattern::new).map(|pattern| pattern.map(Content::Text));
+    let bytes = reader.parse("expect_hex", BytePattern::parse).map(|pattern| pattern.map(Content::Bytes));
+    if let (Some(_), Some(bytes)) = (&text, &bytes) {
+        let message = "'expect' and 'expect_hex' are both given";
+        reader.report().error(&bytes.at, message).hint("give one of the two");
+    }
+    let content = text.or(bytes);
     let least = reader.integer::<u16>("min_length", LENGTHS);
     let most = reader.integer::<u16>("max_length", LENGTHS);
     if let (Some(least), Some(most)) = (&least, &most)

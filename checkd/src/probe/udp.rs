@@ -8,6 +8,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::http::Pattern;
 use super::quote::cut;
 use super::{Exchange, Outcome, Reply};
 
@@ -33,6 +34,8 @@ pub struct Expected {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     Any,
+    /// It has a match of this.
+    Text(Pattern),
     /// It begins with this.
     Bytes(BytePattern),
 }
@@ -81,6 +84,7 @@ fn half(digit: char) -> Result<(u8, u8), String> {
 /// What is wrong with a reply.
 enum Fault {
     Length(RangeInclusive<usize>),
+    Text,
     Bytes,
 }
 
@@ -91,6 +95,7 @@ impl fmt::Display for Fault {
                 write!(f, "where at least {} are expected", range.start())
             }
             Self::Length(range) => write!(f, "where {} to {} are expected", range.start(), range.end()),
+            Self::Text => f.write_str("which 'expect' does not match"),
             Self::Bytes => f.write_str("which do not begin with 'expect_hex'"),
         }
     }
@@ -103,6 +108,7 @@ impl Expected {
         }
         match &self.content {
             Content::Any => None,
+            Content::Text(pattern) => (!pattern.is_in(reply)).then_some(Fault::Text),
             Content::Bytes(pattern) => (!pattern.is_start_of(reply)).then_some(Fault::Bytes),
         }
     }

@@ -82,6 +82,18 @@ fn no_output_of_a_command_is_misread() {
 }
 
 #[test]
+fn no_datagram_is_misread() {
+    let echo = |kind: u8| {
+        let token = 0x0123_4567_89ab_cdef_u64.to_be_bytes();
+        let header = [64, kind, 0, 0, 0, 0, 0, 0, 1];
+        header.into_iter().chain(token).chain(0..48).collect::<Vec<u8>>()
+    };
+    fuzz("echo replies", &[echo(0), echo(8), [echo(3), echo(0)].concat()], &["\0"], INPUTS, targets::ping);
+    let replies = [b"\x02ok".to_vec(), b"\x05\x1b[31m\x03no!\x00\x02oo".to_vec()];
+    fuzz("UDP replies", &replies, &["o", "\u{1b}"], INPUTS, targets::udp);
+}
+
+#[test]
 fn no_status_is_misread() {
     let ranges = ["200", "300-399", "100-599", "2xx"].map(|text| text.as_bytes().to_vec());
     fuzz("status codes", &ranges, &["-", "+", " ", "65536", "0"], INPUTS, targets::status);

@@ -11,7 +11,7 @@ use checkd::config;
 use checkd::exec::frame;
 use checkd::exec::last_line::LastLine;
 use checkd::probe::http::{self, Digest, Expectations, Method, Pattern, Request, Text};
-use checkd::probe::{Conversation, Kind, Outcome, exec, status};
+use checkd::probe::{Conversation, Exchange, Kind, Outcome, Reply, exec, ping, status, udp};
 use checkd::registry::Record;
 use checkd::results::{self, Timeline};
 use daemon::diagnostic::Report;
@@ -141,6 +141,45 @@ pub(crate) fn last_line(bytes: &[u8]) {
     });
     assert!(whole.len() <= frame::LINE_LIMIT && !whole.contains(&b'\n'), "one line");
     assert!(whole == single && whole == portions, "{:?}", [&whole, &single, &portions]);
+}
+
+/// Datagrams, each with its length before it, to one probe: what it says of them, and whether it passes in the end.
+fn exchange(bytes: &[u8], mut exchange: impl Exchange) -> bool {
+    let mut rest = bytes;
+    while let Some((length, more)) = rest.split_first() {
+        let (datagram, more) = more.split_at(more.len().min(usize::from(*length)));
+        rest = more;
+        readable(&exchange.progress());
+        assert!(exchange.request().len() <= 16_384, "a request of bounded length");
+        match exchange.on_received(datagram) {
+            Reply::Another => {}
+            Reply::Decides(outcome) => return judge(&outcome) == "pass",
+            // Where it goes on has a target of its own.
+            Reply::Continues(_) => return false,
+        }
+    }
+    readable(&exchange.progress());
+    exchange.on_timeout().is_some_and(|outcome| judge(&outcome) == "pass")
+}
+
+/// Replies to UDP checks that expect as much as there is to expect.
+pub(crate) fn udp(bytes: &[u8]) {
+    let content = [
+        udp::Content::Any,
+        udp::Content::Text(Pattern::new("^o+k").expect("a pattern")),
+        udp::Content::Bytes(udp::BytePattern::parse("6f 6x").expect("a pattern")),
+    ];
+    for content in content {
+        let expected = Some(udp::Expected { content, length: 1..=100 });
+        exchange(bytes, udp::Probe::new(Arc::new(udp::Settings { send: Vec::new(), expected })));
+    }
+}
+
+/// Echo replies. Nobody can foresee a content.
+pub(crate) fn ping(bytes: &[u8]) {
+    let passed =
+        exchange(bytes, ping::Probe::new(ping::Settings::default(), target(), 0x0123_4567_89ab_cdef));
+    assert!(!passed || bytes.windows(8).any(|window| window == 0x0123_4567_89ab_cdef_u64.to_be_bytes()));
 }
 
 /// A set of status codes.

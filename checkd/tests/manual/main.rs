@@ -95,13 +95,15 @@ fn every_key_is_in_the_manual_and_the_manual_has_no_other() {
     assert_eq!(daemon, asked("checkd.toml", ""));
 }
 
-/// Each outer key of a kind with the least check of that kind; a common one with every kind that reads it.
+/// Each outer key of a kind with the least check of that kind; a common one with every kind that reads it, unless the
+/// manual says of the kind itself what is another there.
 fn each(mut with: impl FnMut(&Key, &str, &str)) {
     let page = manual();
     for kind in kinds() {
         let (least, asked) = (least(&kind), asked("check.d/x.toml", &least(&kind)));
         for key in page.keys.iter().filter(|key| key.within.is_none() && asked.contains(&key.name)) {
-            if is_of(key, &kind) || COMMON.contains(&&*key.section) {
+            let has_own = page.keys.iter().any(|other| is_of(other, &kind) && other.name == key.name);
+            if is_of(key, &kind) || COMMON.contains(&&*key.section) && !has_own {
                 with(key, &kind, &least);
             }
         }

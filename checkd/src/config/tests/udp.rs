@@ -3,6 +3,7 @@
 use super::{errors, good};
 use crate::check::Check;
 use crate::probe::Kind;
+use crate::probe::http::Pattern;
 use crate::probe::udp::{BytePattern, Content, Settings};
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ fn what_is_sent_and_what_is_expected_are_read() {
     let expected = settings.expected.unwrap();
     assert_eq!(expected.content, Content::Bytes(BytePattern::parse("706fx6").unwrap()));
     assert_eq!(expected.length, 0..=20);
+    let content = udp("expect = \"^OK\"\n").1.expected.unwrap().content;
+    assert_eq!(content, Content::Text(Pattern::new("^OK").unwrap()));
     let (_, settings) = udp("send_hex = \"00 ffFE\"\nmin_length = 3\n");
     assert_eq!(settings.send, [0, 0xff, 0xfe]);
     let expected = settings.expected.unwrap();
@@ -43,6 +46,11 @@ fn mistakes_are_told_where_they_stand() {
         ("send_hex = \"0\"\n", "web.toml:2:12: error: 'send_hex' is cut off within a byte"),
         ("send_hex = \"0x\"\n", "'send_hex' is made of digits that are known"),
         ("send_hex = \"\"\n", "'send_hex' is empty"),
+        ("expect = \"(\"\n", "'expect' is not a regular expression: unclosed group"),
+        (
+            "expect = \"a\"\nexpect_hex = \"00\"\n",
+            "web.toml:3:14: error: 'expect' and 'expect_hex' are both given",
+        ),
         ("expect_hex = \"0g\"\n", "'expect_hex' is not hexadecimal: 'g'"),
         (
             "min_length = 5\nmax_length = 4\n",

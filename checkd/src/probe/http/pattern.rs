@@ -57,6 +57,12 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), automaton: Arc::new(automaton), start })
     }
 
+    /// Whether these bytes have a match of it.
+    pub fn is_in(&self, bytes: &[u8]) -> bool {
+        let mut matching = Matching::new(self);
+        matching.on_bytes(self, bytes).unwrap_or_else(|| matching.finish(self))
+    }
+
     pub(super) fn quoted(&self) -> String {
         format!("'{}'", cut(self.text.as_bytes(), QUOTE_LIMIT))
     }

@@ -53,6 +53,16 @@ fn a_reply_begins_with_the_expected_bytes_and_an_x_stands_for_any_half_of_one() 
 }
 
 #[test]
+fn a_reply_has_a_match_of_the_expected_pattern() {
+    let mut probe =
+        wanting(Content::Text(Pattern::new("(?i-u)^SIP/2.0 2[0-9]{2} |\\xff").unwrap()), 0..=usize::MAX);
+    assert!(!passes(&mut probe, b"SIP/2.0 503 No\r\n"));
+    let told = "a wrong reply received: 'SIP/2.0 503 No\\r\\n' (16 bytes, which 'expect' does not match)";
+    assert_eq!(probe.progress(), told);
+    assert!(passes(&mut probe, b"sip/2.0 200 OK\r\n") && passes(&mut probe, b"\0\xff"));
+}
+
+#[test]
 fn a_wrong_reply_is_passed_over_and_named_escaped_and_cut() {
     let mut probe = wanting(bytes("00"), 2..=50);
     assert!(!passes(&mut probe, b"\x1b[31m'"));
