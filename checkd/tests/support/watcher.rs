@@ -26,6 +26,9 @@ trait Manager {
 
     #[zbus(property(emits_changed_signal = "false"))]
     fn watchers(&self) -> zbus::Result<u32>;
+
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn targets_up(&self) -> zbus::Result<u32>;
 }
 
 #[proxy(interface = "org.trivet.Check1.Check", default_service = "org.trivet.Check1")]
@@ -74,6 +77,11 @@ impl Watcher {
     /// All rows that were told until now and not looked at.
     pub fn told(&self) -> Vec<Row> {
         self.changes.try_iter().flat_map(|(_, rows)| rows).collect()
+    }
+
+    /// How many targets are up.
+    pub fn up(&self) -> u32 {
+        zbus::block_on(self.manager.targets_up()).unwrap()
     }
 
     /// How many watchers there are.
