@@ -1,6 +1,8 @@
 //! Nobody who does not read holds up a probe, and what waits for them does not grow: ten thousand servers that come and
 //! go, a client that never reads, a bus that stands still.
 
+#![allow(clippy::unwrap_used, reason = "tests: what cannot be had is a failure")]
+
 mod support;
 
 use std::io::{Read as _, Write as _};

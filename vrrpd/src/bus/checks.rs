@@ -14,7 +14,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 use zbus::{Connection, Message, MessageStream};
 
-use super::client::{Changes, RETRY, ended, is_absent, listen, new_owner, owners, signals};
+use super::client::{Changes, RETRY, Seen, ended, is_absent, listen, new_owner, owners, signals};
 use crate::status::Snapshot;
 use crate::track::news::News;
 use crate::track::{Target, Told, What};
@@ -36,8 +36,10 @@ pub(super) async fn run(
     news: News,
 ) -> zbus::Result<()> {
     let mut checks = Checks::subscribe(connection, news).await?;
+    let mut seen = Seen::default();
     loop {
-        checks.register(targets(&model.latest().tracked)).await;
+        let tracked = Arc::clone(&model.latest().tracked);
+        checks.register(targets(&tracked), seen.is_other(&tracked)).await;
         // What is not ready first is dropped, and loses nothing by it.
         let heard = match select(changes.next(), pin!(checks.next())).await {
             Either::Left((Some(()), _)) => None,
@@ -105,9 +107,9 @@ impl Checks {
         })
     }
 
-    /// Have checkd watch `targets`, unless it does.
-    async fn register(&mut self, targets: BTreeSet<Watched>) {
-        let changed = self.targets != targets;
+    /// Have checkd watch `targets`, unless it does, or all is to be told anew.
+    async fn register(&mut self, targets: BTreeSet<Watched>, anew: bool) {
+        let changed = self.targets != targets || (anew && !targets.is_empty());
         // An empty set is registered only to end a watch.
         let needless = targets.is_empty() && !(changed && matches!(self.state, State::Registered(_)));
         self.targets = targets;

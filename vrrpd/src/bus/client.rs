@@ -1,11 +1,15 @@
 //! What the clients of other services have in common: when the service comes and goes, and when to ask again.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_channel::mpsc;
 use zbus::message::{Message, Type};
 use zbus::{Connection, DBusError as _, MatchRule, MessageStream};
+
+use crate::track::What;
 
 /// Signals that may wait while we wait for an answer.
 const SIGNALS: usize = 1024;
@@ -14,6 +18,19 @@ pub(super) const RETRY: Duration = Duration::from_secs(2);
 
 /// The other end of "look at the model": one wake-up, which several may have become.
 pub(super) type Changes = mpsc::Receiver<()>;
+
+/// The set of what is tracked as it was last acted upon. What was taken out and put back between two looks is in both
+/// sets, but the loop has forgotten what it knew of it.
+#[derive(Default)]
+pub(super) struct Seen(Arc<BTreeSet<What>>);
+
+impl Seen {
+    /// Whether this is not the set that was seen last: all of it is to be told anew. Each set of the loop's is an `Arc`
+    /// of its own, and holding the last one keeps its address from being used again.
+    pub(super) fn is_other(&mut self, tracked: &Arc<BTreeSet<What>>) -> bool {
+        !Arc::ptr_eq(&std::mem::replace(&mut self.0, Arc::clone(tracked)), tracked)
+    }
+}
 
 pub(super) fn ended() -> zbus::Error {
     zbus::Error::Failure("the connection to the bus has ended".into())
@@ -63,6 +80,18 @@ mod tests {
     use zbus::fdo;
 
     use super::*;
+
+    #[test]
+    fn what_was_taken_out_and_put_back_between_two_looks_is_told_anew() {
+        let tracked = || Arc::new(BTreeSet::from([What::Unit("nginx.service".into())]));
+        let mut seen = Seen::default();
+        let first = tracked();
+        assert!(seen.is_other(&first) && !seen.is_other(&first));
+        drop(first);
+        let again = tracked();
+        assert!(seen.is_other(&again), "equal, but not the same");
+        assert!(!seen.is_other(&again));
+    }
 
     #[test]
     fn a_service_that_nobody_provides_is_absent_and_one_that_refuses_is_not() {

@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 use zbus::{Connection, Message, MessageStream, OwnedVariant};
 
-use super::client::{Changes, RETRY, ended, is_absent, is_called, listen, new_owner, owners, signals};
+use super::client::{Changes, RETRY, Seen, ended, is_absent, is_called, listen, new_owner, owners, signals};
 use crate::status::Snapshot;
 use crate::track::news::News;
 use crate::track::{Told, What};
@@ -34,8 +34,13 @@ pub(super) async fn run(
     news: News,
 ) -> zbus::Result<()> {
     let mut services = Services::subscribe(connection, news).await?;
+    let mut seen = Seen::default();
     loop {
-        services.want(model.latest().tracked.iter());
+        let tracked = Arc::clone(&model.latest().tracked);
+        services.want(tracked.iter());
+        if seen.is_other(&tracked) {
+            services.ask_all();
+        }
         services.ask().await;
         // What is not ready first is dropped, and loses nothing by it.
         let heard = match select(changes.next(), pin!(services.next())).await {

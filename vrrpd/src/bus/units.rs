@@ -14,7 +14,7 @@ use futures_util::future::{Either, select};
 use futures_util::stream::SelectAll;
 use zbus::{Connection, Message, MessageStream, OwnedVariant};
 
-use super::client::{Changes, RETRY, ended, is_absent, is_called, listen, new_owner, owners, signals};
+use super::client::{Changes, RETRY, Seen, ended, is_absent, is_called, listen, new_owner, owners, signals};
 use crate::status::Snapshot;
 use crate::track::news::News;
 use crate::track::units::told;
@@ -35,8 +35,13 @@ pub(super) async fn run(
     news: News,
 ) -> zbus::Result<()> {
     let mut units = Units::subscribe(connection, news).await?;
+    let mut seen = Seen::default();
     loop {
-        units.want(model.latest().tracked.iter()).await?;
+        let tracked = Arc::clone(&model.latest().tracked);
+        units.want(tracked.iter()).await?;
+        if seen.is_other(&tracked) {
+            units.ask_all();
+        }
         units.ask().await;
         // What is not ready first is dropped, and loses nothing by it.
         let heard = match select(changes.next(), pin!(units.next())).await {
