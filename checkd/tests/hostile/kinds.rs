@@ -1,6 +1,6 @@
 //! Each kind with what a good server says, and how a reason calls the place where it goes wrong.
 
-use crate::support::script::Turn::{self, Hear, Say};
+use crate::support::script::Turn::{self, Hear, Say, Secure};
 
 #[derive(Debug)]
 pub struct Kind {
@@ -13,8 +13,10 @@ pub struct Kind {
 }
 
 const END_OF_REQUEST: Turn = Hear(b"\r\n\r\n");
+/// "TLS begun, …", "TLS 1.3 agreed on, …"
+const HELLO: &str = "TLS ";
 
-pub const KINDS: [Kind; 2] = [
+pub const KINDS: &[Kind] = &[
     Kind {
         name: "http",
         check: "type = \"http\"\ncontains = \"hello\"\n",
@@ -36,5 +38,17 @@ pub const KINDS: [Kind; 2] = [
             Say(b"0\r\n\r\n"),
         ],
         phases: &["request sent, ", "bytes of the chunked body", "5 bytes of the chunked body"],
+    },
+    Kind {
+        name: "tls",
+        check: "type = \"tls\"\ntls_name = \"www.example.com\"\n",
+        script: &[Secure],
+        phases: &[HELLO],
+    },
+    Kind {
+        name: "https",
+        check: "type = \"http\"\ntls = true\nhost = \"www.example.com\"\n",
+        script: &[Secure, END_OF_REQUEST, Say(b"HTTP/1.1 200 OK\r\n"), Say(b"Content-Length: 2\r\n\r\n")],
+        phases: &[HELLO, "request sent, ", "'HTTP/1.1 200 OK' and "],
     },
 ];

@@ -9,9 +9,12 @@ mod kinds;
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kinds::{KINDS, Kind};
+use rustls::ServerConfig;
+use support::authority::{Authority, Leaf};
 use support::script::{self, MISDEEDS, Misdeed};
 use support::servers::{self, GOOD, Server};
 use support::watcher::Watcher;
@@ -31,32 +34,61 @@ const MEMORY: u64 = 64 * 1024;
 struct Case {
     server: Server,
     kind: &'static Kind,
-    phase: &'static str,
+    /// What goes wrong, by its number.
+    saying: usize,
     misdeed: Misdeed,
 }
 
-fn cases() -> Vec<Case> {
+impl Case {
+    /// What the reason may name. With a reset goes also what was said before it and had not been read yet. Of garbage it
+    /// says that it is some.
+    fn places(&self) -> impl Iterator<Item = &'static str> {
+        let (from, also) = match self.misdeed {
+            Misdeed::Reset => (0, None),
+            Misdeed::Garbage => (self.saying, Some("")),
+            Misdeed::Silent | Misdeed::Drip | Misdeed::HalfClose => (self.saying, None),
+        };
+        self.kind.phases[from..=self.saying].iter().copied().chain(also)
+    }
+}
+
+fn cases(config: &Arc<ServerConfig>) -> Vec<Case> {
     let mut cases = Vec::new();
-    for kind in &KINDS {
+    for kind in KINDS {
         assert_eq!(kind.phases.len(), script::sayings(kind.script), "{}: a phase for each saying", kind.name);
-        for (number, phase) in kind.phases.iter().enumerate() {
+        for saying in 0..kind.phases.len() {
             for misdeed in MISDEEDS {
-                let script = kind.script;
-                let server =
-                    Server::start(move |stream| script::serve(stream, script, Some((number, misdeed))));
-                cases.push(Case { server, kind, phase, misdeed });
+                let (script, config) = (kind.script, Arc::clone(config));
+                let server = Server::start(move |stream| {
+                    script::serve(stream, script, &config, Some((saying, misdeed)));
+                });
+                cases.push(Case { server, kind, saying, misdeed });
             }
         }
     }
     cases
 }
 
+/// Certificates for the good name.
+fn identity(world: &World) -> (Authority, Arc<ServerConfig>) {
+    let authority = Authority::new(&world.root);
+    let leaf = authority.issue(&Leaf::for_name("www.example.com"));
+    (authority, script::config(&leaf))
+}
+
+/// The text of a kind's check.
+fn text(kind: &Kind, times: &str, authority: &Authority) -> String {
+    let secured = kind.script.iter().any(|turn| matches!(turn, script::Turn::Secure));
+    let trust = if secured { authority.keys() } else { String::new() };
+    format!("{times}{trust}{}", kind.check)
+}
+
 /// Writes the checks of each kind, as often as it takes to have so many probes of the cases.
-fn checks(world: &World, cases: usize) -> usize {
+fn checks(world: &World, cases: usize, authority: &Authority) -> usize {
     let copies = PROBES.div_ceil(cases);
+    let times = format!("interval = \"10min\"\ntimeout = \"{}s\"\n", TIMEOUT.as_secs());
     for (kind, copy) in KINDS.iter().flat_map(|kind| (0..copies).map(move |copy| (kind, copy))) {
-        let times = format!("interval = \"10min\"\ntimeout = \"{}s\"\n", TIMEOUT.as_secs());
-        world.check(&format!("{}{copy}", kind.name), &format!("{times}{}", kind.check));
+        world.check(&format!("{}{copy}", kind.name), &text(kind, &times, authority));
     }
     copies
 }
@@ -85,9 +117,10 @@ fn verdicts(
 
 #[test]
 fn whatever_a_server_does_it_is_down_in_time_with_its_reason_and_no_other_suffers() {
-    let cases = cases();
     let world = World::new();
-    let copies = checks(&world, cases.len());
+    let (authority, config) = identity(&world);
+    let cases = cases(&config);
+    let copies = checks(&world, cases.len(), &authority);
     // Hundreds of servers go down, as they should.
     world.root.write("etc/trivet/checkd.toml", "log_level = \"error\"\n");
     world.check("good", "type = \"http\"\ninterval = \"100ms\"\ntimeout = \"2s\"\nfall = 1\n");
@@ -129,11 +162,11 @@ fn judge(cases: &[Case], verdicts: &BTreeMap<(String, String), (String, String)>
     let mut wrong = Vec::new();
     for ((check, address), (state, reason)) in verdicts {
         let case = cases.iter().find(|case| case.server.address == *address).unwrap();
-        let names_it = case.misdeed == Misdeed::Garbage || reason.contains(case.phase);
+        let names_it = case.places().any(|place| reason.contains(place));
         let readable = reason.chars().count() <= LONGEST_REASON && !reason.contains(char::is_control);
         if state != "down" || reason.is_empty() || !readable || !names_it {
-            let Case { phase, misdeed, .. } = case;
-            wrong.push(format!("{check}, {misdeed:?} at '{phase}': {state}, {reason}"));
+            let (place, misdeed) = (case.kind.phases[case.saying], case.misdeed);
+            wrong.push(format!("{check}, {misdeed:?} at '{place}': {state}, {reason}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -159,13 +192,15 @@ fn expect_many(good: &Server, began: Instant) {
 #[test]
 fn a_server_that_does_nothing_wrong_is_up() {
     let world = World::new();
-    for kind in &KINDS {
-        world.check(kind.name, kind.check);
+    let (authority, config) = identity(&world);
+    for kind in KINDS {
+        world.check(kind.name, &text(kind, "", &authority));
     }
     let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
     let watcher = Watcher::new(&world);
-    for kind in &KINDS {
-        let server = Server::start(|stream| script::serve(stream, kind.script, None));
+    for kind in KINDS {
+        let config = Arc::clone(&config);
+        let server = Server::start(move |stream| script::serve(stream, kind.script, &config, None));
         let (state, reason, _) = watcher.probe(kind.name, &server.address).unwrap();
         assert_eq!(state, "up", "{}: {reason}", kind.name);
     }
@@ -174,8 +209,9 @@ fn a_server_that_does_nothing_wrong_is_up() {
 #[test]
 fn who_does_not_even_accept_is_not_connected() {
     let world = World::new();
-    for kind in &KINDS {
-        world.check(kind.name, &format!("timeout = \"500ms\"\n{}", kind.check));
+    let (authority, _) = identity(&world);
+    for kind in KINDS {
+        world.check(kind.name, &text(kind, "timeout = \"500ms\"\n", &authority));
     }
     let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
     let watcher = Watcher::new(&world);

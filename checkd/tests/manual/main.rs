@@ -160,3 +160,58 @@ fn the_ranges_of_the_manual_are_those_that_the_reader_names() {
     });
     assert!(compared > 5, "only {compared} ranges were compared");
 }
+
+/// Tables within a check, with a check that has one: `{}` is what stands in it.
+const TABLES: [(&str, &str, &str); 2] =
+    [("damping", "tcp", "damping = { {} }"), ("request", "http", "request = [{ {} }]")];
+/// Tables whose keys are the administrator's own.
+const FREE: [&str; 1] = ["headers"];
+
+/// Every file of the code that reads the configuration.
+fn sources(directory: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else {
+            into.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_key_of_every_table_within_a_check_is_in_the_manual_with_its_range() {
+    let page = manual();
+    for (outer, kind, form) in TABLES {
+        let report = |inside: &str| {
+            let table = form.replace("{}", inside);
+            read("check.d/x.toml", &format!("type = \"{kind}\"\n{table}\n")).0
+        };
+        let asked = listed(&report(&format!("{NONSENSE} = 1")), "the keys here are ");
+        let inner: Vec<_> = page.keys.iter().filter(|key| key.within.as_deref() == Some(outer)).collect();
+        let mut known: BTreeSet<_> = inner.iter().map(|key| key.name.clone()).collect();
+        if known.is_empty() {
+            // The keys of the check itself, says the page.
+            known = names(
+                page.keys.iter().filter(|key| is_of(key, kind) && !["paths", outer].contains(&&*key.name)),
+            );
+        }
+        assert_eq!(known, asked, "in {outer}");
+        for key in inner {
+            let reports = OUTSIDE.map(|value| report(&format!("{} = {value}", key.name)));
+            let named = format!("'{}' must be from ", key.name);
+            let said = reports.iter().find_map(|report| report.split(&named).nth(1)?.lines().next());
+            assert_eq!(key.range(), said, "{outer}: the range of {}", key.name);
+        }
+    }
+}
+
+#[test]
+fn no_table_is_forgotten_here() {
+    let mut code = String::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config"), &mut code);
+    let calls = code.split(".table(\"").skip(1).chain(code.split(".tables(\"").skip(1));
+    let tables: BTreeSet<_> = calls.map(|call| call.split('"').next().unwrap()).collect();
+    let known: BTreeSet<_> = TABLES.iter().map(|(outer, _, _)| *outer).chain(FREE).collect();
+    assert_eq!(tables, known);
+}

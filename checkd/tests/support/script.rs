@@ -2,9 +2,15 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use socket2::SockRef;
+
+use super::authority::Issued;
 
 /// One step of a server that does as it should.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +18,8 @@ pub enum Turn {
     /// Until the peer has said this.
     Hear(&'static [u8]),
     Say(&'static [u8]),
+    /// TLS begins, which the peer begins. What the server says in its handshake is a saying, too.
+    Secure,
 }
 
 /// What goes wrong instead of something that is to be said.
@@ -34,79 +42,161 @@ pub const MISDEEDS: [Misdeed; 5] =
 
 const DRIP: Duration = Duration::from_millis(100);
 
+/// What a server with this certificate answers a ClientHello with.
+pub fn config(leaf: &Issued) -> Arc<ServerConfig> {
+    let chain = CertificateDer::pem_slice_iter(leaf.chain.as_bytes()).map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap())
+}
+
 /// Follows the script, and goes wrong at the saying with this number, from 0. Ends with the peer.
-pub fn serve(mut stream: TcpStream, script: &[Turn], wrong: Option<(usize, Misdeed)>) {
-    let mut sayings = 0;
+pub fn serve(
+    stream: TcpStream,
+    script: &[Turn],
+    config: &Arc<ServerConfig>,
+    wrong: Option<(usize, Misdeed)>,
+) {
+    let raw = stream.try_clone().unwrap();
+    let mut line = Line { raw, stream: Stream::Plain(stream) };
+    let _ = follow(&mut line, script, config, wrong);
+}
+
+fn follow(
+    line: &mut Line,
+    script: &[Turn],
+    config: &Arc<ServerConfig>,
+    wrong: Option<(usize, Misdeed)>,
+) -> io::Result<()> {
+    let mut sayings = 0..;
     for turn in script {
         match *turn {
-            Turn::Hear(words) => {
-                if hear(&mut stream, words).is_err() {
-                    return;
+            Turn::Hear(words) => line.hear(words)?,
+            Turn::Say(words) => match wrong.filter(|(number, _)| sayings.next() == Some(*number)) {
+                Some((_, misdeed)) => return line.go_wrong(words, misdeed),
+                None => line.write_all(words)?,
+            },
+            Turn::Secure => {
+                let mut connection = ServerConnection::new(Arc::clone(config)).unwrap();
+                let flight = flight(&mut line.raw, &mut connection)?;
+                if let Some((_, misdeed)) = wrong.filter(|(number, _)| sayings.next() == Some(*number)) {
+                    return line.go_wrong(&flight, misdeed);
                 }
-            }
-            Turn::Say(words) => {
-                if let Some((_, misdeed)) = wrong.filter(|(number, _)| *number == sayings) {
-                    let _ = go_wrong(&mut stream, words, misdeed);
-                    return;
-                }
-                sayings += 1;
-                if stream.write_all(words).is_err() {
-                    return;
-                }
+                line.write_all(&flight)?;
+                line.secure(connection)?;
             }
         }
     }
-    wait_for_end(&mut stream);
+    line.wait_for_end();
+    Ok(())
 }
 
 /// How many things a server with this script says.
 pub fn sayings(script: &[Turn]) -> usize {
-    script.iter().filter(|turn| matches!(turn, Turn::Say(_))).count()
+    script.iter().filter(|turn| matches!(turn, Turn::Say(_) | Turn::Secure)).count()
 }
 
-fn hear(stream: &mut TcpStream, words: &[u8]) -> io::Result<()> {
-    let mut heard = Vec::new();
-    while !heard.ends_with(words) {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        heard.extend(byte);
-    }
-    Ok(())
-}
-
-fn go_wrong(stream: &mut TcpStream, words: &[u8], misdeed: Misdeed) -> io::Result<()> {
-    let half = &words[..words.len() / 2];
-    match misdeed {
-        Misdeed::Silent => {}
-        Misdeed::Drip => drip(stream, words)?,
-        Misdeed::Reset => {
-            stream.write_all(half)?;
-            return SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
+/// What the server has to say to the peer's ClientHello.
+fn flight(raw: &mut TcpStream, connection: &mut ServerConnection) -> io::Result<Vec<u8>> {
+    while !connection.wants_write() {
+        if connection.read_tls(raw)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Misdeed::HalfClose => {
-            stream.write_all(half)?;
-            stream.shutdown(Shutdown::Write)?;
-        }
-        Misdeed::Garbage => loop {
-            stream.write_all(&[0xa5; 4096])?;
-        },
+        connection.process_new_packets().map_err(io::Error::other)?;
     }
-    wait_for_end(stream);
-    Ok(())
+    let mut flight = Vec::new();
+    while connection.wants_write() {
+        connection.write_tls(&mut flight)?;
+    }
+    Ok(flight)
 }
 
-fn drip(stream: &mut TcpStream, words: &[u8]) -> io::Result<()> {
-    stream.set_read_timeout(Some(DRIP))?;
-    for byte in &words[..words.len() - 1] {
-        stream.write_all(&[*byte])?;
-        // A pause that ends early when the peer goes.
-        if matches!(stream.read(&mut [0; 16]), Ok(0)) {
-            break;
-        }
-    }
-    stream.set_read_timeout(None)
+enum Stream {
+    Plain(TcpStream),
+    Secured(Box<StreamOwned<ServerConnection, TcpStream>>),
 }
 
-fn wait_for_end(stream: &mut TcpStream) {
-    while matches!(stream.read(&mut [0; 1024]), Ok(1..)) {}
+struct Line {
+    raw: TcpStream,
+    stream: Stream,
+}
+
+impl Line {
+    fn secure(&mut self, connection: ServerConnection) -> io::Result<()> {
+        self.stream = Stream::Secured(Box::new(StreamOwned::new(connection, self.raw.try_clone()?)));
+        Ok(())
+    }
+
+    fn hear(&mut self, words: &[u8]) -> io::Result<()> {
+        let mut heard = Vec::new();
+        while !heard.ends_with(words) {
+            let mut byte = [0];
+            self.read_exact(&mut byte)?;
+            heard.extend(byte);
+        }
+        Ok(())
+    }
+
+    fn go_wrong(&mut self, words: &[u8], misdeed: Misdeed) -> io::Result<()> {
+        let half = &words[..words.len() / 2];
+        match misdeed {
+            Misdeed::Silent => {}
+            Misdeed::Drip => self.drip(words)?,
+            Misdeed::Reset => {
+                self.write_all(half)?;
+                return SockRef::from(&self.raw).set_linger(Some(Duration::ZERO));
+            }
+            Misdeed::HalfClose => {
+                self.write_all(half)?;
+                self.raw.shutdown(Shutdown::Write)?;
+            }
+            Misdeed::Garbage => loop {
+                self.write_all(&[0xa5; 4096])?;
+            },
+        }
+        self.wait_for_end();
+        Ok(())
+    }
+
+    fn drip(&mut self, words: &[u8]) -> io::Result<()> {
+        self.raw.set_read_timeout(Some(DRIP))?;
+        for byte in &words[..words.len() - 1] {
+            self.write_all(&[*byte])?;
+            // A pause that ends early when the peer goes.
+            if matches!(self.raw.read(&mut [0; 64]), Ok(0)) {
+                break;
+            }
+        }
+        self.raw.set_read_timeout(None)
+    }
+
+    fn wait_for_end(&mut self) {
+        while matches!(self.raw.read(&mut [0; 1024]), Ok(1..)) {}
+    }
+}
+
+impl Read for Line {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.read(buffer),
+            Stream::Secured(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.write(bytes),
+            Stream::Secured(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.flush(),
+            Stream::Secured(stream) => stream.flush(),
+        }
+    }
 }
