@@ -288,7 +288,7 @@ impl Registry {
         let retry = if target.stumbles > 0 {
             // What this machine cannot do now, it may not be able to do for hours: each time twice as long.
             let doubled = 2_u32.saturating_pow(u32::from(target.stumbles) - 1);
-            Some(check.retry_interval.saturating_mul(doubled).min(interval))
+            Some(check.retry_interval.saturating_mul(doubled)).filter(|retry| *retry < interval)
         } else {
             target.judgement.is_changing().then_some(check.retry_interval)
         };

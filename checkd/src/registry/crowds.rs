@@ -100,6 +100,19 @@ fn a_machine_that_was_suspended_probes_what_is_overdue_apart_and_nothing_twice()
 }
 
 #[test]
+fn an_outage_of_this_machine_is_not_made_worse_and_leaves_nobody_together() {
+    let (mut registry, now) = settled(tcp());
+    let local = Outcome::Local("no local address or port left for another connection".into());
+    let (_, all) = busiest(&mut registry, now, now + SECOND * 60, SECOND, &local);
+    // Ten rounds, and the quick tries at the beginning of it.
+    assert!(all < MANY * 14, "{all} tries in a minute");
+    assert_eq!(registry.counts(), [0, MANY, 0]);
+    let now = now + SECOND * 60;
+    let (most, all) = busiest(&mut registry, now, now + SECOND * 6, SECOND / 10, &pass());
+    assert!(most < 300 && all < MANY * 3 / 2, "{most} in a tenth of a second, {all} in all");
+}
+
+#[test]
 fn a_loop_that_is_always_too_late_starves_nobody() {
     let (mut registry, mut now) = settled(tcp());
     let mut seen = std::collections::HashSet::new();
