@@ -10,7 +10,7 @@ use daemon::event_loop::{Interest, Token};
 
 use crate::check::Check;
 use crate::probe::random::token;
-use crate::probe::{Conversation, Exchange, Kind, Outcome, Route, exec, http, ping, tcp, tls, udp};
+use crate::probe::{Conversation, Exchange, Kind, Outcome, Route, dialog, exec, http, ping, tcp, tls, udp};
 use crate::transport::Transport;
 use crate::transport::datagram::{Carrier, Datagram};
 use crate::transport::stream::{Endpoint, Stream};
@@ -70,7 +70,10 @@ impl Attempt {
     /// # Errors
     /// The outcome, if it is known at once.
     pub fn open(check: &Check, target: SocketAddr, now: Instant, exec: &Arc<Path>) -> Result<Self, Outcome> {
-        let route = check.connect.route(target);
+        let mut route = check.connect.route(target);
+        if let (0, Some(port)) = (route.endpoint.port(), check.kind.default_port()) {
+            route.endpoint.set_port(port);
+        }
         let mut parts = Vec::with_capacity(check.kind.parts());
         for number in 0..check.kind.parts() {
             let transport = open(check, route, number, now, exec)
@@ -180,6 +183,7 @@ fn open(
             let begin = if check.tls.is_some() { http::Probe::secured } else { http::Probe::new };
             stream(check, route, number, Box::new(begin(request, route.target)))
         }
+        Kind::Dialog(settings) => stream(check, route, number, Box::new(dialog::Probe::new(settings, route))),
         Kind::Exec(settings) => {
             let probe = exec::Probe::new(settings, route.endpoint, check.timeout, socket)?;
             let endpoint = Endpoint::Unix(Arc::clone(socket));

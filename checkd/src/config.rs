@@ -1,6 +1,7 @@
 //! `check.d/NAME.toml` -> [`Check`]; `checkd.toml` -> [`Settings`]. Every mistake of every file is reported.
 
 mod connect;
+mod dialog;
 pub mod exec;
 mod http;
 mod judgement;
@@ -16,12 +17,16 @@ use daemon::diagnostic::Report;
 use daemon::document::{Kind as ValueKind, Table, Value};
 use daemon::dropin;
 use daemon::reader::Reader;
+use daemon::secret::Purpose;
 use log::LevelFilter;
 
 use crate::check::Check;
 use crate::probe::Kind;
 use crate::probe::ping::Settings as PingSettings;
 use crate::registry::Checks;
+
+/// Whom our files may belong to.
+const GROUP: &str = "trivet-checkd";
 
 /// What keepalived and habit call things, and what to write here.
 const OTHER_KEYS: &[(&str, &str)] = &[
@@ -63,7 +68,7 @@ const OTHER_TYPES: &[(&str, &str)] = &[
 /// What others call an HTTP check with TLS.
 const HTTPS_TYPES: &[&str] = &["https", "SSL_GET"];
 /// Kinds of probe that are known but not built yet.
-const LATER_TYPES: &[&str] = &["dns", "dialog", "smtp", "unit"];
+const LATER_TYPES: &[&str] = &["dns", "unit"];
 
 #[derive(Clone, Copy)]
 enum Type {
@@ -73,6 +78,7 @@ enum Type {
     Udp,
     Ping,
     Exec,
+    Dialog(dialog::Word),
 }
 
 /// Everything that was configured.
@@ -98,13 +104,24 @@ impl Default for Settings {
 
 /// Read everything below `root`. What is returned is only to be used if the report has no errors.
 pub fn load(root: &Path, report: &mut Report) -> Configuration {
+    load_for(Purpose { root, only_checked: false, group: GROUP }, report)
+}
+
+/// The same, not to be used: it need not be run by systemd, which has the credentials.
+pub fn load_to_check(root: &Path, report: &mut Report) -> Configuration {
+    load_for(Purpose { root, only_checked: true, group: GROUP }, report)
+}
+
+fn load_for(purpose: Purpose<'_>, report: &mut Report) -> Configuration {
+    let root = purpose.root;
     let built_in = [("tcp", Kind::Tcp), ("ping", Kind::Ping(PingSettings::default()))];
     let built_in = built_in.map(|(name, kind)| (name.to_owned(), Arc::new(Check::with_defaults(kind))));
     let mut checks = Checks::from(built_in);
     let mut programs = Vec::new();
     let mut files = tls::Files::new(root);
     for object in dropin::load_directory(root, "check.d", report) {
-        if let Some((check, program)) = read_check(&object.name, &object.table, &mut files, report) {
+        let read = read_check(&object.name, &object.table, purpose, &mut files, report);
+        if let Some((check, program)) = read {
             checks.insert(object.name, Arc::new(check));
             programs.extend(program);
         }
@@ -126,6 +143,7 @@ fn read_settings(table: &Table, report: &mut Report) -> Settings {
 fn read_check(
     name: &str,
     table: &Table,
+    purpose: Purpose<'_>,
     files: &mut tls::Files<'_>,
     report: &mut Report,
 ) -> Option<(Check, Option<exec::Program>)> {
@@ -139,6 +157,7 @@ fn read_check(
         Type::Tcp => Some(Kind::Tcp),
         Type::Tls => Some(Kind::Tls(tls::read_kind(&mut reader))),
         Type::Http => Some(Kind::Http(http::read(&mut reader))),
+        Type::Dialog(word) => Some(Kind::Dialog(dialog::read(&mut reader, table, word, purpose))),
         Type::Udp => Some(Kind::Udp(Arc::new(udp::read(&mut reader)))),
         Type::Ping => Some(Kind::Ping(ping::read(&mut reader))),
         Type::Exec => {
@@ -167,12 +186,14 @@ fn other_keys() -> Vec<(&'static str, String)> {
         .chain(http::OTHER_KEYS)
         .chain(exec::OTHER_KEYS)
         .chain(tls::OTHER_KEYS)
+        .chain(dialog::OTHER_KEYS)
         .map(|(key, advice)| (*key, (*advice).to_owned()));
     let mut others: Vec<(&str, String)> = theirs.collect();
     others.extend(tls::KEYS.iter().map(|key| (*key, tls::BELONGS.to_owned())));
-    let all = KEYS_OF_TYPES.iter().flat_map(|(_, keys)| keys.iter().copied());
+    let of_types = || KEYS_OF_TYPES.iter().chain(dialog::KEYS);
+    let all = of_types().flat_map(|(_, keys)| keys.iter().copied());
     for key in all {
-        let types = KEYS_OF_TYPES.iter().filter(|(_, keys)| keys.contains(&key));
+        let types = of_types().filter(|(_, keys)| keys.contains(&key));
         let types: Vec<String> = types.map(|(word, _)| format!("type = \"{word}\"")).collect();
         others.push((key, format!("this key belongs to {}", types.join(", "))));
     }
@@ -180,7 +201,9 @@ fn other_keys() -> Vec<(&'static str, String)> {
 }
 
 fn read_type(reader: &mut Reader<'_>) -> Option<Type> {
-    let words: Vec<String> = TYPES.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+    let dialogs = dialog::WORDS.iter().map(|(word, kind)| (*word, Type::Dialog(*kind)));
+    let types: Vec<_> = TYPES.iter().copied().chain(dialogs).collect();
+    let words: Vec<String> = types.iter().map(|(word, _)| format!("\"{word}\"")).collect();
     let available = format!("{} are available", words.join(", "));
     let value = reader.value("type");
     if let Some(Value { kind: ValueKind::String(word), at }) = value
@@ -197,7 +220,8 @@ fn read_type(reader: &mut Reader<'_>) -> Option<Type> {
         reader.report().error(at, message).hint(available);
         return None;
     }
-    let kind = reader.choice("type", TYPES, OTHER_TYPES);
+    let others: Vec<_> = OTHER_TYPES.iter().chain(dialog::OTHER_WORDS).copied().collect();
+    let kind = reader.choice("type", &types, &others);
     Some(reader.require("type", kind, "type = \"http\"")?.value)
 }
 

@@ -20,11 +20,12 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     let mut report = Report::new();
-    let configuration = config::load(&arguments.root, &mut report);
     if arguments.action == Action::Check {
+        let configuration = config::load_to_check(&arguments.root, &mut report);
         config::exec::require(&configuration.programs, &mut report);
         return cli::answer_check(&report);
     }
+    let configuration = config::load(&arguments.root, &mut report);
     config::exec::warn(&configuration.programs, &mut report);
     eprint!("{report}");
     if report.has_errors() {

@@ -7,7 +7,8 @@ use std::process::Command;
 use crate::host::{Host, Process};
 use crate::keepalived::newest;
 
-/// The copy is an overlay in a mount namespace, and what it starts is in a process namespace: both end with the script.
+/// The copy is an overlay in a mount namespace, and what it starts is in a process namespace: both end with the shell that
+/// waits here (which the kernel ends with unshare; servers that change their user would escape that).
 /// The directory /lab of the tree is the host's own.
 const IN_TREE: &str = r#"set -e
 mount -t tmpfs tmpfs "$1"
@@ -18,7 +19,8 @@ mount --bind "$2" "$1/root/lab"
 mount -t proc proc "$1/root/proc"
 mount --rbind /dev "$1/root/dev"
 mount -t tmpfs -o mode=755 tmpfs "$1/root/run"
-exec chroot "$1/root" sh -euc "$3""#;
+chroot "$1/root" sh -euc "$3" &
+wait "$!""#;
 
 /// The tree.
 #[derive(Debug, Clone)]

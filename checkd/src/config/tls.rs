@@ -44,7 +44,8 @@ pub(super) const OTHER_KEYS: &[(&str, &str)] = &[
 ];
 
 /// The hint for a key that stands where no TLS can be.
-pub(super) const BELONGS: &str = "this key belongs to TLS: type = \"tls\", or \"http\" with tls = true";
+pub(super) const BELONGS: &str =
+    "this key belongs to TLS: type = \"tls\", or \"http\", \"smtp\" and the like with tls = true";
 
 const EXPIRES_WITHIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -67,6 +68,12 @@ pub(super) fn read_for(
         Kind::Http(settings) => {
             let hosts = settings.requests().iter().filter_map(|request| request.host.as_deref());
             read_if_wanted(reader, files, &hosts.collect::<Vec<_>>())
+        }
+        // Its own reader has read `tls`, and `starttls`.
+        Kind::Dialog(settings) if settings.uses_tls() => read(reader, files, &[]),
+        Kind::Dialog(_) => {
+            refuse(reader);
+            None
         }
     }
 }

@@ -3,12 +3,15 @@
 //!
 //! To add a kind: a file here, an arm in [`Kind`], its keys in `config/`.
 
+pub mod dialog;
 pub mod errno;
 pub mod exec;
 pub mod http;
+pub mod pattern;
 pub mod ping;
 pub mod quote;
 pub mod random;
+pub mod secret;
 pub mod status;
 pub mod tcp;
 pub mod tls;
@@ -68,6 +71,8 @@ pub enum Kind {
     Exec(exec::Settings),
     Udp(Arc<udp::Settings>),
     Ping(ping::Settings),
+    /// All that speak by turns, ready-made or written by the administrator.
+    Dialog(dialog::Settings),
 }
 
 impl Kind {
@@ -80,6 +85,7 @@ impl Kind {
             Self::Exec(_) => "exec",
             Self::Udp(_) => "udp",
             Self::Ping(_) => "ping",
+            Self::Dialog(settings) => settings.as_str(),
         }
     }
 
@@ -89,6 +95,15 @@ impl Kind {
             Self::Tcp | Self::Tls(_) | Self::Http(_) | Self::Udp(_) => true,
             Self::Ping(_) => false,
             Self::Exec(settings) => settings.needs_port(),
+            Self::Dialog(settings) => settings.default_port().is_none(),
+        }
+    }
+
+    /// Where a target that names no port is probed.
+    pub fn default_port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp | Self::Tls(_) | Self::Http(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => None,
+            Self::Dialog(settings) => settings.default_port(),
         }
     }
 
@@ -97,16 +112,22 @@ impl Kind {
         match self {
             // It waits for what should not come, every time.
             Self::Udp(settings) if settings.expected.is_none() => Duration::from_secs(1),
-            Self::Tcp | Self::Tls(_) | Self::Http(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => {
-                Duration::from_secs(5)
-            }
+            Self::Tcp
+            | Self::Tls(_)
+            | Self::Http(_)
+            | Self::Udp(_)
+            | Self::Ping(_)
+            | Self::Exec(_)
+            | Self::Dialog(_) => Duration::from_secs(5),
         }
     }
 
     /// Whether it is about this machine, and a target need not name an address.
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Tcp | Self::Tls(_) | Self::Http(_) | Self::Udp(_) | Self::Ping(_) => false,
+            Self::Tcp | Self::Tls(_) | Self::Dialog(_) | Self::Http(_) | Self::Udp(_) | Self::Ping(_) => {
+                false
+            }
             Self::Exec(settings) => !settings.needs_address(),
         }
     }
@@ -115,7 +136,9 @@ impl Kind {
     /// limit, and has something to end and to tell.
     pub fn grace(&self) -> Duration {
         match self {
-            Self::Tcp | Self::Tls(_) | Self::Http(_) | Self::Udp(_) | Self::Ping(_) => Duration::ZERO,
+            Self::Tcp | Self::Tls(_) | Self::Dialog(_) | Self::Http(_) | Self::Udp(_) | Self::Ping(_) => {
+                Duration::ZERO
+            }
             Self::Exec(_) => exec::GRACE,
         }
     }
@@ -123,7 +146,7 @@ impl Kind {
     /// How many questions are asked at once, each on a connection of its own; at least 1.
     pub fn parts(&self) -> usize {
         match self {
-            Self::Tcp | Self::Tls(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => 1,
+            Self::Tcp | Self::Tls(_) | Self::Dialog(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => 1,
             Self::Http(settings) => settings.requests().len(),
         }
     }
@@ -132,14 +155,14 @@ impl Kind {
     pub fn host(&self, part: usize) -> Option<&str> {
         match self {
             Self::Http(settings) => settings.requests()[part].host.as_deref(),
-            Self::Tcp | Self::Tls(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => None,
+            Self::Tcp | Self::Tls(_) | Self::Dialog(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => None,
         }
     }
 
     /// What names question `part` in a reason, where there are several.
     pub fn label(&self, part: usize) -> &str {
         match self {
-            Self::Tcp | Self::Tls(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => "",
+            Self::Tcp | Self::Tls(_) | Self::Dialog(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => "",
             Self::Http(settings) => settings.label(part),
         }
     }
@@ -207,6 +230,11 @@ pub trait Conversation: fmt::Debug {
 
     /// How far it came and what it waits for, to follow "connected, ".
     fn progress(&self) -> String;
+
+    /// The outcome, where it is known and only a farewell is under way: what fails from here on does not change it.
+    fn decided(&self) -> Option<Outcome> {
+        None
+    }
 
     /// The stream could not be opened.
     fn on_unreachable(&self, errno: Errno) -> Outcome {

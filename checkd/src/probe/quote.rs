@@ -10,6 +10,12 @@ pub fn quote(bytes: &[u8]) -> String {
     cut(line, LIMIT)
 }
 
+/// A server's own words, such as an error: the first line that is not empty, up to 120 bytes of it, escaped.
+pub fn words(bytes: &[u8]) -> String {
+    let line = bytes.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
+    cut(line.trim_ascii_end(), 120)
+}
+
 /// At most `limit` of these bytes, escaped; an ellipsis says that there were more.
 pub fn cut(bytes: &[u8], limit: usize) -> String {
     let shown = bytes.len().min(limit);
@@ -28,5 +34,7 @@ mod tests {
         assert_eq!(quote(&[b'x'; 41]), format!("{}…", "x".repeat(40)));
         assert_eq!(cut(b"a\r\nb", 3), "a\\r\\n…");
         assert_eq!(quote(b""), "");
+        assert_eq!(words(b"\r\n554 no \r\nmore"), "554 no");
+        assert_eq!(words(&[b'x'; 121]), format!("{}…", "x".repeat(120)));
     }
 }

@@ -113,9 +113,9 @@ impl Stream {
 
     /// The probe's time is over. What has arrived by now still counts.
     pub fn on_timeout(&mut self, buffer: &mut [u8], timeout: Duration) -> Outcome {
-        match self.advance(buffer) {
-            Step::Done(outcome) => outcome,
-            Step::Wait(_) | Step::GoOn(_) => match &self.session {
+        match (self.advance(buffer), self.conversation.decided()) {
+            (Step::Done(outcome), _) | (Step::Wait(_) | Step::GoOn(_), Some(outcome)) => outcome,
+            (Step::Wait(_) | Step::GoOn(_), None) => match &self.session {
                 Some(session) => unanswered(timeout, Some(&self.progress(session))),
                 None if self.connected => self.conversation.on_timeout(timeout),
                 None => unanswered(timeout, None),
@@ -126,6 +126,9 @@ impl Stream {
     /// The loop could not watch the socket.
     pub fn on_error(&self, error: &io::Error) -> Outcome {
         let errno = errno_of(error);
+        if let Some(outcome) = self.conversation.decided() {
+            return outcome;
+        }
         match &self.session {
             Some(session) => errno::outcome(errno, Some(&self.progress(session))),
             None if self.connected => self.conversation.on_error(errno),

@@ -220,7 +220,7 @@ pub(crate) fn drop_in(bytes: &[u8]) {
         assert!(!check.interval.is_zero() && !check.timeout.is_zero() && !check.retry_interval.is_zero());
         assert!(check.kind.parts() > 0, "a probe asks something");
         match &check.kind {
-            Kind::Tcp | Kind::Tls(_) | Kind::Udp(_) | Kind::Ping(_) | Kind::Exec(_) => {}
+            Kind::Tcp | Kind::Tls(_) | Kind::Udp(_) | Kind::Ping(_) | Kind::Exec(_) | Kind::Dialog(_) => {}
             Kind::Http(settings) => settings.requests().iter().for_each(request),
         }
     });
