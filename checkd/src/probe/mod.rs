@@ -204,6 +204,11 @@ pub trait Conversation: fmt::Debug {
         None
     }
 
+    /// Whether nothing more will be said, and the peer is to know that. Under TLS only; asked when all is sent.
+    fn has_said_all(&self) -> bool {
+        false
+    }
+
     /// Bytes that are still to be sent; empty: wait for the peer's.
     fn unsent(&self) -> &[u8];
 

@@ -39,16 +39,23 @@ impl Default for Settings {
 #[derive(Debug)]
 pub struct Probe {
     settings: Settings,
+    /// The reason to pass, when only the server's view of our certificate is not known yet.
+    accepted_by_us: Option<String>,
 }
 
 impl Probe {
     pub fn new(settings: Settings) -> Self {
-        Self { settings }
+        Self { settings, accepted_by_us: None }
+    }
+
+    /// The server has gone on, or ended, without an alert.
+    fn pass(&mut self) -> Option<Outcome> {
+        self.accepted_by_us.take().map(Outcome::Pass)
     }
 }
 
 impl Conversation for Probe {
-    /// Not before [`Conversation::on_secured`], which has decided.
+    /// After [`Conversation::on_secured`], which decides.
     fn on_connected(&mut self) -> Option<Outcome> {
         None
     }
@@ -57,8 +64,19 @@ impl Conversation for Probe {
         true
     }
 
+    /// In TLS 1.3 the client is done before the server has seen its certificate, or that it has none (RFC 8446 section
+    /// 4.4.2.4): then what the server makes of that is waited for. It has to answer when it hears that this was all.
     fn on_secured(&mut self, peer: &Peer<'_>) -> Option<Outcome> {
-        Some(Outcome::Pass(describe(peer, self.settings.expires_within)))
+        let reason = describe(peer, self.settings.expires_within);
+        if peer.is_asked && peer.protocol == "TLS 1.3" {
+            self.accepted_by_us = Some(reason);
+            return None;
+        }
+        Some(Outcome::Pass(reason))
+    }
+
+    fn has_said_all(&self) -> bool {
+        self.accepted_by_us.is_some()
     }
 
     fn unsent(&self) -> &[u8] {
@@ -68,15 +86,15 @@ impl Conversation for Probe {
     fn on_sent(&mut self, _count: usize) {}
 
     fn on_received(&mut self, _bytes: &[u8]) -> Option<Outcome> {
-        None
+        self.pass()
     }
 
     fn on_closed(&mut self) -> Outcome {
-        Outcome::Fail("the server closed the connection".to_owned())
+        self.pass().unwrap_or_else(|| Outcome::Fail("the server closed the connection".to_owned()))
     }
 
     fn progress(&self) -> String {
-        "nothing to wait for".to_owned()
+        "but not whether the server accepts our client certificate".to_owned()
     }
 }
 

@@ -139,7 +139,7 @@ impl Stream {
     /// The outcome is known: read on, and forget, until the server has closed the connection, if it is to. `true`: that
     /// is not to be waited for.
     pub fn take_leave(&mut self, buffer: &mut [u8]) -> bool {
-        if !self.connected || !self.conversation.peer_closes() {
+        if !self.is_waited_for() {
             return true;
         }
         loop {
@@ -165,9 +165,16 @@ impl Stream {
     /// Closing resets the connection if the server should have closed it first: on neither side will it be waiting
     /// for what may still be on its way.
     pub fn reset(&self) {
-        if self.connected && self.conversation.peer_closes() {
+        if self.is_waited_for() {
             let _ = self.socket.set_linger(Some(Duration::ZERO));
         }
+    }
+
+    /// Whether the peer will close the connection: by itself, or because it was told that we say no more. What it still
+    /// sends, such as tickets for another session, would be answered by a reset.
+    fn is_waited_for(&self) -> bool {
+        let is_secured = self.session.as_ref().is_some_and(|session| !session.is_handshaking());
+        self.connected && (is_secured || self.conversation.peer_closes())
     }
 
     /// Under TLS.
@@ -225,11 +232,15 @@ impl Stream {
         loop {
             let written = match &mut self.session {
                 Some(session) if session.wants_write() => session.write(&mut &self.socket),
-                Some(session) => {
-                    let text = self.conversation.unsent();
-                    if text.is_empty() || session.is_handshaking() {
+                Some(session) if session.is_handshaking() => return None,
+                Some(session) if self.conversation.unsent().is_empty() => {
+                    if !self.conversation.has_said_all() || !session.close() {
                         return None;
                     }
+                    Ok(())
+                }
+                Some(session) => {
+                    let text = self.conversation.unsent();
                     let count = session.say(text);
                     self.conversation.on_sent(count);
                     Ok(())
@@ -249,8 +260,11 @@ impl Stream {
                 // It has hung up, perhaps with a reason: that is still to be read.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return None,
                 Err(error) => {
-                    // The server may have said why before it went.
-                    let said = self.receive(buffer);
+                    // The server may have said why before it went. That there is no more says nothing new.
+                    let said = match (&self.socket).read(buffer) {
+                        Ok(count @ 1..) => self.on_bytes(&buffer[..count]),
+                        Ok(0) | Err(_) => None,
+                    };
                     return Some(self.end(said.unwrap_or_else(|| self.on_error(&error))));
                 }
             }
@@ -269,11 +283,17 @@ impl Stream {
     fn receive(&mut self, buffer: &mut [u8]) -> Option<Outcome> {
         match (&self.socket).read(buffer) {
             Ok(0) => Some(self.on_end()),
-            Ok(count) if self.session.is_some() => self.on_encrypted(&buffer[..count]),
-            Ok(count) => self.conversation.on_received(&buffer[..count]).or_else(|| self.switch()),
+            Ok(count) => self.on_bytes(&buffer[..count]),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
             Err(error) => Some(self.on_error(&error)),
         }
+    }
+
+    fn on_bytes(&mut self, bytes: &[u8]) -> Option<Outcome> {
+        if self.session.is_some() {
+            return self.on_encrypted(bytes);
+        }
+        self.conversation.on_received(bytes).or_else(|| self.switch())
     }
 
     fn on_encrypted(&mut self, mut bytes: &[u8]) -> Option<Outcome> {

@@ -32,6 +32,7 @@ pub struct Session {
     received: usize,
     /// Whether the peer asked for a client certificate.
     is_asked: bool,
+    is_closed: bool,
 }
 
 impl Session {
@@ -42,7 +43,7 @@ impl Session {
     pub fn begin(settings: Arc<Settings>, name: ServerName<'static>) -> Result<Self, Outcome> {
         let connection = ClientConnection::new(Arc::clone(&settings.config), name.clone())
             .map_err(|error| Outcome::Local(format!("cannot begin TLS: {error}")))?;
-        Ok(Self { settings, name, connection, received: 0, is_asked: false })
+        Ok(Self { settings, name, connection, received: 0, is_asked: false, is_closed: false })
     }
 
     pub fn is_handshaking(&self) -> bool {
@@ -67,9 +68,10 @@ impl Session {
         self.connection.writer().write(text).expect("it writes to memory")
     }
 
-    /// Say that nothing more will be said.
-    pub fn close(&mut self) {
+    /// Say that nothing more will be said. `false`: that was said.
+    pub fn close(&mut self) -> bool {
         self.connection.send_close_notify();
+        !std::mem::replace(&mut self.is_closed, true)
     }
 
     /// Take in a portion of what the peer sent, from the front of `bytes`: call it until none is left. Between two

@@ -194,8 +194,9 @@ fn unknown_issuer(own: &Certificate, chain: &[&[u8]], store: &str) -> String {
     if own.is_self_issued {
         return format!("certificate of {title} is self-signed, and not in {store}");
     }
-    let last = chain.last().and_then(|der| Certificate::read(der));
-    match last.filter(|_| chain.len() > 1) {
+    // Some servers send their own certificate twice.
+    let last = chain.iter().rev().find(|der| **der != chain[0]);
+    match last.and_then(|der| Certificate::read(der)) {
         None => format!(
             "certificate of {title} is signed by '{}', which is not in {store}, and no intermediate was sent",
             own.issuer
