@@ -24,7 +24,6 @@ pub(super) const KEYS: &[&str] = &["tls", "tls_name", "tls_ca", "tls_certificate
 
 /// What keepalived and habit call these.
 pub(super) const OTHER_KEYS: &[(&str, &str)] = &[
-    ("enable_sni", "keepalived's enable_sni is always on here: tls_name = \"www.example.com\" is sent"),
     ("tls_compliant", "a TLS connection that was cut off is always told from one that was closed here"),
     ("ssl", "write tls = true"),
     ("https", "write tls = true"),

@@ -111,7 +111,7 @@ fn every_mistake_about_a_file_is_told_where_the_file_is_named() {
         ("tls_name = \"a b\"\n", "'tls_name' is neither a DNS name"),
         ("expires_within = \"900d\"\n", "'expires_within' must be from 0us to "),
         ("ca = \"/etc/ssl/own.pem\"\n", "keepalived's ca is tls_ca ="),
-        ("enable_sni = true\n", "always on here"),
+        ("enable_sni = true\n", "always sent"),
     ] {
         let (report, check) = read(&root, &format!("type = \"tls\"\n{keys}"));
         assert!(report.contains(expected) && check.is_none(), "{expected:?} is not in\n{report}");
