@@ -94,6 +94,26 @@ fn no_datagram_is_misread() {
 }
 
 #[test]
+fn no_turn_of_a_dialog_is_misread() {
+    let turns: [&[u8]; 9] = [
+        b"220 mx1 ESMTP\r\n250-mx1\r\n250 STARTTLS\r\n",
+        b"* OK ready\r\n* CAPABILITY IMAP4rev1\r\na2 OK done\r\n",
+        b"+OK ready\r\n",
+        b"220-a\r\nb\r\n220 c\r\n",
+        b"200 ready\r\n",
+        b"+PONG\r\n*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n",
+        b"h\0\0\0\n11.8.6-MariaDB-0+deb13u1 from Debian\0\x04\0\0\0tX>iyB~s\0\xfe\xff-\x02\0\xff\x81\x15\0\0\0\0\0\0=\0\0\0\
+          HL%r3A1p_n,,\0mysql_native_password\0\x07\0\0\x02\0\0\0\x02\0\0\0",
+        b"R\0\0\0\x08\0\0\0\0S\0\0\0\x19server_version\x0017.11\0E\0\0\0\x14SFATAL\0C57P03\0\0\0",
+        b"0\x0c\x02\x01\x02a\x07\n\x01\0\x04\0\x04\x000\x1a\x02\x01\x03d\x15\x04\x11dc=example,dc=com0\0\
+          0\x0c\x02\x01\x03e\x07\n\x01\0\x04\0\x04\0",
+    ];
+    let words =
+        ["250 ", "250-", "a2 NO", "* BYE", "-LOADING", "-NOAUTH", "\r\n", "\n", "Z\0\0\0\x05I", "\u{1b}[31m"];
+    fuzz("dialogs", &seeds(&turns), &words, INPUTS, targets::dialog);
+}
+
+#[test]
 fn no_status_is_misread() {
     let ranges = ["200", "300-399", "100-599", "2xx"].map(|text| text.as_bytes().to_vec());
     fuzz("status codes", &ranges, &["-", "+", " ", "65536", "0"], INPUTS, targets::status);

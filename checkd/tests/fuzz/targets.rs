@@ -10,8 +10,9 @@ use checkd::check::Check;
 use checkd::config;
 use checkd::exec::frame;
 use checkd::exec::last_line::LastLine;
+use checkd::probe::dialog::{self, Script, ldap, mysql, postgresql, redis};
 use checkd::probe::http::{self, Digest, Expectations, Method, Pattern, Request, Text};
-use checkd::probe::{Conversation, Exchange, Kind, Outcome, Reply, exec, ping, status, udp};
+use checkd::probe::{Conversation, Exchange, Kind, Outcome, Reply, Route, exec, ping, status, udp};
 use checkd::registry::Record;
 use checkd::results::{self, Timeline};
 use daemon::diagnostic::Report;
@@ -51,6 +52,34 @@ fn requests() -> [Request; 4] {
         ..Expectations::default()
     };
     [Request { method: Method::Head, ..plain.clone() }, plain, body(whole), body(texts)]
+}
+
+/// What servers say by turns, to every protocol that there is. Where TLS would begin in the middle it matters how much
+/// has come by then: those are left out.
+pub(crate) fn dialog(bytes: &[u8]) {
+    thread_local!(static SCRIPTS: Vec<dialog::Settings> = scripts());
+    let route = Route { target: target(), endpoint: target() };
+    SCRIPTS.with(|scripts| {
+        for settings in scripts {
+            converse(bytes, || dialog::Probe::new(settings, route));
+        }
+    });
+}
+
+fn scripts() -> Vec<dialog::Settings> {
+    let starttls = false;
+    let scripts = [
+        Script::Smtp { helo: "check".to_owned(), starttls },
+        Script::Imap { starttls },
+        Script::Pop3 { starttls },
+        Script::Ftp { starttls },
+        Script::Nntp { starttls },
+        Script::Redis(redis::Settings { role: Some(redis::Role::Master), ..redis::Settings::default() }),
+        Script::Mysql(mysql::Settings::default()),
+        Script::Postgresql(postgresql::Settings::default()),
+        Script::Ldap(ldap::Settings { base: Some("dc=x".to_owned()), ..ldap::Settings::default() }),
+    ];
+    scripts.into_iter().map(|script| dialog::Settings { script, tls: false }).collect()
 }
 
 /// A conversation with a peer over the network, whose bytes are no fault of this machine.

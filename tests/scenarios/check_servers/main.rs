@@ -51,6 +51,32 @@ send = "MAIL FROM:<>\r\n"
 expect = "^250 .*\r\n"
 "#;
 
+/// The same under TLS: check, its file, and why it is up. All with the certificate that each server has.
+const SECURED: &[(&str, &str, &str)] = &[
+    ("smtp", "type = \"smtp\"\nstarttls = true\n", "greeting 220, EHLO 250, STARTTLS"),
+    ("imap", "type = \"imap\"\nstarttls = true\n", "greeting OK, CAPABILITY, STARTTLS"),
+    ("imaps", "type = \"imap\"\ntls = true\n", "greeting OK, CAPABILITY"),
+    ("pop3", "type = \"pop3\"\nstarttls = true\n", "greeting +OK, STLS"),
+    ("pop3s", "type = \"pop3\"\ntls = true\n", "greeting +OK"),
+    ("ftp", "type = \"ftp\"\nstarttls = true\n", "greeting 220, AUTH TLS"),
+    (
+        "mysql",
+        "type = \"mysql\"\nuser = \"checker\"\nstarttls = true\n",
+        "version 11.8.*, TLS, let checker in",
+    ),
+    (
+        "postgresql",
+        "type = \"postgresql\"\nstarttls = true\n",
+        "accepts connections, TLS, asks for a password",
+    ),
+    (
+        "ldap",
+        "type = \"ldap\"\nstarttls = true\nbind_dn = \"cn=admin,dc=example,dc=com\"\npassword = \"secret\"\n",
+        "StartTLS, bind",
+    ),
+    ("ldaps", "type = \"ldap\"\ntls = true\nbase = \"dc=example,dc=com\"\n", "bind, entry found"),
+];
+
 /// Whether `text` is `pattern`, in which a `*` stands for anything.
 fn fits(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
@@ -104,6 +130,26 @@ fn a_server_that_lives_but_serves_nobody_is_down_in_its_own_words() {
         ),
     ] {
         site.wait_for(check, port, state, |said| fits(reason, said));
+    }
+}
+
+#[test]
+fn under_tls_every_server_is_up_if_its_certificate_is_the_right_one() {
+    let mut checks = Vec::new();
+    for (name, text, _) in SECURED {
+        checks.push((name.to_string(), format!("{text}tls_ca = \"/etc/trivet/ca.pem\"\n")));
+        checks.push((
+            format!("other{name}"),
+            format!("{text}tls_ca = \"/etc/trivet/ca.pem\"\ntls_name = \"a.b\"\n"),
+        ));
+    }
+    let checks: Vec<_> = checks.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let site = Site::new(&checks);
+    let scripts = SERVERS.iter().filter(|(_, _, script, _)| !script.is_empty());
+    let _servers: Vec<_> = scripts.map(|(name, _, script, _)| site.serve(name, script)).collect();
+    for (check, _, reason) in SECURED {
+        site.wait_for(check, "", "up", |said| fits(reason, said));
+        site.wait_for(&format!("other{check}"), "", "down", |said| said.contains("certificate"));
     }
 }
 

@@ -1,6 +1,14 @@
 //! How each server is started in its copy of the tree (`trivet_tests::servers`): shell scripts that end with it in the
 //! foreground.
 
+/// A certificate for the server's address, signed by itself.
+pub(crate) const CERTIFICATE: &str = "
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=mx1.example.com \\
+    -addext subjectAltName=IP:10.0.0.5 -keyout /lab/new.pem -out /lab/cert.pem
+chmod 644 /lab/new.pem
+mv /lab/new.pem /lab/key.pem
+";
+
 pub(crate) const POSTFIX: &str = "
 cat >/etc/postfix/main.cf <<'END'
 compatibility_level = 3.9
@@ -11,6 +19,9 @@ inet_protocols = ipv4
 maillog_file = /dev/stdout
 alias_maps =
 alias_database =
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = /lab/cert.pem
+smtpd_tls_key_file = /lab/key.pem
 END
 sed -E -i 's/^([a-z]+ +(inet|unix|pass|unix-dgram) +[n-] +[yn-] +)y/\\1n/' /etc/postfix/master.cf
 exec postfix start-fg
@@ -23,7 +34,9 @@ dovecot_storage_version = 2.4.0
 protocols = imap pop3
 listen = *
 log_path = /dev/stderr
-ssl = no
+ssl = yes
+ssl_server_cert_file = /lab/cert.pem
+ssl_server_key_file = /lab/key.pem
 passdb static {
   password = secret
 }
@@ -33,7 +46,8 @@ exec dovecot -F
 
 pub(crate) const VSFTPD: &str = "
 mkdir -p /run/vsftpd/empty
-printf 'listen=YES\\nbackground=NO\\nanonymous_enable=YES\\n' >/etc/vsftpd.conf
+printf 'listen=YES\\nbackground=NO\\nanonymous_enable=YES\\nssl_enable=YES\\n' >/etc/vsftpd.conf
+printf 'rsa_cert_file=/lab/cert.pem\\nrsa_private_key_file=/lab/key.pem\\n' >>/etc/vsftpd.conf
 exec vsftpd
 ";
 
@@ -62,14 +76,15 @@ install -d -o mysql /run/mysqld
 printf \"CREATE USER app@'%%' IDENTIFIED BY 'secret';\\nCREATE USER checker@'10.0.0.%%';\\n\" >/run/first.sql
 exec mariadbd --no-defaults --user=mysql --datadir=/var/lib/mysql --socket=/run/mysqld/socket --pid-file=/run/mysqld/pid \\
     --max-connections=10 --max-connect-errors=5 --connect-timeout=3 --innodb-buffer-pool-size=32M --innodb-log-file-size=8M \\
-    --init-file=/run/first.sql
+    --init-file=/run/first.sql --ssl-cert=/lab/cert.pem --ssl-key=/lab/key.pem
 ";
 
 pub(crate) const POSTGRESQL: &str = "
 echo 'host all all 0.0.0.0/0 scram-sha-256' >/etc/postgresql/17/main/pg_hba.conf
+install -o postgres -m 600 /lab/key.pem /run/key.pem
 exec runuser -u postgres -- /usr/lib/postgresql/17/bin/postgres -D /var/lib/postgresql/17/main \\
     -c config_file=/etc/postgresql/17/main/postgresql.conf -c external_pid_file=/tmp/postgresql.pid \\
-    -c unix_socket_directories= -c listen_addresses=0.0.0.0 -c ssl=off -c fsync=off
+    -c unix_socket_directories= -c listen_addresses=0.0.0.0 -c ssl_cert_file=/lab/cert.pem -c ssl_key_file=/run/key.pem -c fsync=off
 ";
 
 /// Waits for an archive that never comes, as a standby may.
@@ -87,6 +102,8 @@ cat >/run/slapd.conf <<'END'
 modulepath /usr/lib/ldap
 moduleload back_mdb
 include /etc/ldap/schema/core.schema
+TLSCertificateFile /lab/cert.pem
+TLSCertificateKeyFile /lab/key.pem
 database mdb
 maxsize 10485760
 suffix \"dc=example,dc=com\"
@@ -96,5 +113,5 @@ directory /run/data
 END
 printf 'dn: dc=example,dc=com\\nobjectClass: dcObject\\nobjectClass: organization\\no: Example\\ndc: example\\n' |
     slapadd -f /run/slapd.conf
-exec slapd -d 0 -f /run/slapd.conf -h ldap://0.0.0.0:389/
+exec slapd -d 0 -f /run/slapd.conf -h 'ldap://0.0.0.0:389/ ldaps://0.0.0.0:636/'
 ";

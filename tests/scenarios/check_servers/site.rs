@@ -6,6 +6,8 @@ use trivet_tests::lab::Lab;
 use trivet_tests::servers::Servers;
 use trivet_tests::trivet::Trivet;
 
+use crate::scripts;
+
 /// Where all servers are.
 pub(crate) const SERVER: &str = "10.0.0.5";
 
@@ -24,16 +26,16 @@ impl Site {
         lab.segment("lan");
         let server = lab.host("server", &[("eth0", "lan", "10.0.0.5/24")]);
         let director = lab.host("director", &[("eth0", "lan", "10.0.0.9/24")]);
-        let name = |name: &str| format!("check.d/{name}.toml");
-        let files: Vec<_> = checks
-            .iter()
-            .map(|(check, text)| (name(check), format!("timeout = \"10s\"\nfall = 1\n{text}")))
-            .collect();
+        let tree = Servers::of_tree();
+        let mut files = vec![("ca.pem".to_owned(), certificate(&tree, &server))];
+        files.extend(checks.iter().map(|(check, text)| {
+            (format!("check.d/{check}.toml"), format!("timeout = \"10s\"\nfall = 1\n{text}"))
+        }));
         let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         let mut trivet = Trivet::with_files(&director, &files);
         trivet.start_bus(&director);
         trivet.run(&director, "checkd");
-        Self { trivet, tree: Servers::of_tree(), server, director, _lab: lab }
+        Self { trivet, tree, server, director, _lab: lab }
     }
 
     pub(crate) fn director(&self) -> &Host {
@@ -73,6 +75,14 @@ impl Site {
             (last.0 == state && reason(&last.1)).then_some(())
         });
     }
+}
+
+/// Made on the server, for its address; PEM.
+fn certificate(tree: &Servers, server: &Host) -> String {
+    let _openssl = tree.start(server, "certificate", scripts::CERTIFICATE);
+    let key = server.directory().join("key.pem");
+    wait("a certificate", PATIENCE, || key.exists().then_some(()));
+    std::fs::read_to_string(server.directory().join("cert.pem")).expect("it is there before its key")
 }
 
 /// busctl writes text as C does; of a reason, which is printable, that is a backslash before what is special.

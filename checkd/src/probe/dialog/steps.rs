@@ -86,7 +86,13 @@ pub(super) struct Steps {
     number: usize,
     /// The first line of what was last said.
     said: String,
+    /// How often this step has looked at what came.
+    looks: u32,
 }
+
+/// Portions in which a server may give one answer. Each is looked at with all that came before it, so a server that
+/// drips would cost more than it sends.
+const LOOKS: u32 = 512;
 
 impl Steps {
     pub(super) fn new(settings: &Settings, route: Route) -> Self {
@@ -96,12 +102,13 @@ impl Steps {
             ("{address}", target.ip().to_string()),
             ("{port}", target.port().to_string()),
         ];
-        Self { settings: settings.clone(), names: Names(names), number: 0, said: String::new() }
+        Self { settings: settings.clone(), names: Names(names), number: 0, said: String::new(), looks: 0 }
     }
 
     /// The step has what it expected.
     fn finish(&mut self, step: &Step, taken: usize) -> Move {
         self.number += 1;
+        self.looks = 0;
         let text = step.send.bytes(&self.names);
         if !text.is_empty() {
             self.said = words(&text);
@@ -144,6 +151,10 @@ impl Protocol for Steps {
         };
         let (bytes, from) = heard.with_context();
         let Some(expect) = &step.expect else { return self.finish(step, 0) };
+        self.looks += 1;
+        if self.looks > LOOKS {
+            return Move::Fail(format!("an answer in more than {LOOKS} pieces: {}", self.awaited()));
+        }
         let found = expect.find(bytes, from);
         let rejected = step.reject.as_ref().and_then(|pattern| Some((pattern, pattern.find(bytes, from)?.0)));
         match (found, rejected) {

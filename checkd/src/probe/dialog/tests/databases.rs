@@ -165,7 +165,7 @@ const SCRAM: &[u8] = b"R\x00\x00\x00\x17\x00\x00\x00\nSCRAM-SHA-256\x00\x00";
 
 fn fatal(code: &str, message: &str) -> Vec<u8> {
     let body =
-        format!("SFATAL\0VFATAL\0C{code}\0M{message}\0Fpostmaster.c\0L2451\0RProcessStartupPacket\0\0");
+        format!("SFATAL\0VFATAL\0C{code}\0M{message}\0Fbackend_startup.c\0L275\0RBackendInitialize\0\0");
     let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
     [b"E", &length[..], body.as_bytes()].concat()
 }

@@ -60,6 +60,23 @@ fn an_answer_without_end_is_held_up_to_a_limit_and_told() {
     }
 }
 
+#[test]
+fn a_server_that_drips_is_not_looked_at_for_ever() {
+    let steps = vec![Step { expect: Some(Expect::Text(Pattern::of_lines("y").unwrap())), ..Step::default() }];
+    let settings = plain(Script::Steps(steps::Settings { steps: steps.into(), ..Default::default() }));
+    let mut probe = Probe::new(&settings, route());
+    let mut outcome = probe.on_connected();
+    let count = (0..TURN_LIMIT).take_while(|_| {
+        outcome = probe.on_received(b"x");
+        outcome.is_none()
+    });
+    assert!(count.count() < 600);
+    assert_eq!(
+        outcome,
+        Some(Outcome::Fail("an answer in more than 512 pieces: step 1 waits for \"y\"".to_owned()))
+    );
+}
+
 /// xorshift64.
 fn random(state: &mut u64) -> usize {
     *state ^= *state << 13;
