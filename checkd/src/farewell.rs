@@ -22,11 +22,18 @@ const COUNT_LIMIT: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FarewellId(u64);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Farewells {
     next: u64,
+    limit: usize,
     /// The first is the first to be over, since all have the same time.
     parts: BTreeMap<FarewellId, (Instant, Part)>,
+}
+
+impl Default for Farewells {
+    fn default() -> Self {
+        Self { next: 0, limit: COUNT_LIMIT, parts: BTreeMap::new() }
+    }
 }
 
 impl Farewells {
@@ -42,7 +49,7 @@ impl Farewells {
         if part.transport.take_leave(buffer) {
             return close(events, &part);
         }
-        if self.parts.len() >= COUNT_LIMIT
+        if self.parts.len() >= self.limit
             && let Some((_, (_, oldest))) = self.parts.pop_first()
         {
             reset(events, &oldest);
@@ -98,4 +105,86 @@ pub fn close<E: Copy>(events: &mut EventLoop<E>, part: &Part) {
 pub fn reset<E: Copy>(events: &mut EventLoop<E>, part: &Part) {
     part.transport.reset();
     close(events, part);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read as _, Write as _};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::probe::http::{Probe, Request};
+    use crate::transport::connect::Connect;
+    use crate::transport::stream::Stream;
+    use crate::transport::{Step, Transport};
+
+    type Events = EventLoop<Option<FarewellId>>;
+
+    /// A probe that has just passed, and the server's end of its connection.
+    fn passed(listener: &TcpListener, events: &mut Events, buffer: &mut [u8]) -> (Part, TcpStream) {
+        let to: SocketAddr = listener.local_addr().unwrap();
+        let probe = Box::new(Probe::new(&Arc::new(Request::default()), to));
+        let stream = Stream::open(probe, to, &Connect::default()).unwrap();
+        let mut part = Part { transport: Transport::Stream(stream), registration: None };
+        let (mut server, _) = listener.accept().unwrap();
+        server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n").unwrap();
+        let mut ready = Vec::new();
+        loop {
+            match part.transport.advance(buffer) {
+                Step::Done(_) => return (part, server),
+                Step::GoOn(_) => panic!("HTTP is one conversation"),
+                Step::Wait(interest) => {
+                    let token = events.register(&part.transport, interest, None).unwrap();
+                    events.wait(None, &mut ready).unwrap();
+                    events.deregister(token, &part.transport);
+                }
+            }
+        }
+    }
+
+    /// What the server hears after the request: its end, or a reset.
+    fn end(server: &mut TcpStream) -> Result<usize, ErrorKind> {
+        loop {
+            match server.read(&mut [0; 1024]) {
+                Ok(0) => return Ok(0),
+                Ok(_) => {}
+                Err(error) => return Err(error.kind()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_may_close_in_its_time_and_is_reset_after_it_or_when_there_are_too_many() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut events, mut buffer) = (Events::new().unwrap(), [0; 512]);
+        let mut farewells = Farewells { limit: 2, ..Farewells::default() };
+        let mut servers: Vec<TcpStream> = Vec::new();
+        for _ in 0..3 {
+            let (part, server) = passed(&listener, &mut events, &mut buffer);
+            farewells.begin(&mut events, &mut buffer, part, Some);
+            servers.push(server);
+        }
+        let [first, second, third] = servers.as_mut_slice() else { panic!("three servers") };
+        assert_eq!(end(first), Err(ErrorKind::ConnectionReset), "the oldest makes room");
+        assert_eq!(farewells.parts.len(), 2);
+        // The second one sends what it has, and closes.
+        second.write_all(&[b'x'; 1000]).unwrap();
+        second.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut ready = Vec::new();
+        while farewells.parts.len() > 1 {
+            events.wait(None, &mut ready).unwrap();
+            for (id, _) in ready.drain(..) {
+                farewells.on_ready(&mut events, &mut buffer, id.unwrap());
+            }
+        }
+        assert_eq!(end(second), Ok(0));
+        // The third one does not.
+        let until = farewells.deadline().unwrap();
+        farewells.on_time(&mut events, until - Duration::from_nanos(1));
+        assert_eq!(farewells.parts.len(), 1);
+        farewells.on_time(&mut events, until);
+        assert_eq!((farewells.parts.len(), farewells.deadline()), (0, None));
+        assert_eq!(end(third), Err(ErrorKind::ConnectionReset));
+    }
 }
