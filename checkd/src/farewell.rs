@@ -128,6 +128,7 @@ mod tests {
         let stream = Stream::open(probe, to, &Connect::default()).unwrap();
         let mut part = Part { transport: Transport::Stream(stream), registration: None };
         let (mut server, _) = listener.accept().unwrap();
+        server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n").unwrap();
         let mut ready = Vec::new();
         loop {

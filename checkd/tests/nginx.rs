@@ -156,6 +156,31 @@ fn the_pages_of_nginx_are_what_they_are() {
     }
 }
 
+#[test]
+fn a_digest_that_keepalived_s_genhash_tells_is_the_one_to_write_here() {
+    let world = World::new();
+    let nginx = Nginx::start(&world);
+    // HTTP/1.0, as keepalived asks: the page comes as it is; here it comes in chunks.
+    let output = Command::new("genhash")
+        .args(["-s", &nginx.address.to_string(), "-p", &PORT.to_string(), "-u", "/ssi/page"])
+        .output()
+        .expect("genhash can be started: install keepalived");
+    let output = String::from_utf8_lossy(&output.stdout).into_owned();
+    // Alone, or as "MD5SUM = …", depending on its version.
+    let digest = output.split_whitespace().last().unwrap_or_default();
+    let keys = "type = \"http\"\ninterval = \"10min\"\ntimeout = \"20s\"\npath = \"/ssi/page\"\n";
+    world.check("same", &format!("{keys}digest = \"md5:{digest}\"\n"));
+    let wrong = "0".repeat(32);
+    world.check("other", &format!("{keys}digest = \"md5:{wrong}\"\n"));
+    let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
+    let watcher = Watcher::new(&world);
+    let (state, reason, _) = watcher.probe("same", &nginx.target()).unwrap();
+    assert_eq!((state.as_str(), reason.as_str()), ("up", "status 200, body as expected"));
+    let (state, reason, _) = watcher.probe("other", &nginx.target()).unwrap();
+    let expected = format!("the digest of the body (18 bytes) is md5:{digest}, expected md5:{wrong}");
+    assert_eq!((state, reason), ("down".to_owned(), expected));
+}
+
 /// Connections to `address` in TIME_WAIT at the client's end.
 fn time_waits(address: Ipv4Addr) -> usize {
     // As the kernel prints it: the four bytes as a number of this machine.

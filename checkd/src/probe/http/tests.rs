@@ -63,6 +63,22 @@ fn the_request_is_http_1_1_that_closes_and_names_its_host() {
 }
 
 #[test]
+fn an_uncompressed_body_is_asked_for_where_it_matters_and_what_the_user_asks_for_stays() {
+    let accepted = |request: Request| {
+        let probe = Probe::new(&Arc::new(request), target());
+        let text = String::from_utf8(probe.request).unwrap();
+        text.lines()
+            .filter_map(|line| line.strip_prefix("Accept-Encoding: ").map(str::to_owned))
+            .collect::<Vec<_>>()
+    };
+    let nothing: [&str; 0] = [];
+    assert_eq!(accepted(Request::default()), nothing);
+    assert_eq!(accepted(bodies::containing("ok")), ["identity"]);
+    let headers = vec![("Accept-Encoding".to_owned(), "gzip".to_owned())];
+    assert_eq!(accepted(Request { headers, ..bodies::containing("ok") }), ["gzip"]);
+}
+
+#[test]
 fn the_host_of_a_target_leaves_out_the_scheme_s_own_port_and_brackets_ipv6() {
     for (target, plain, secured) in [
         ("10.0.0.5:80", "10.0.0.5", "10.0.0.5:80"),
