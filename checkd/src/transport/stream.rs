@@ -360,3 +360,6 @@ impl AsFd for Stream {
 fn new_socket(domain: Domain, protocol: Option<Protocol>) -> io::Result<Socket> {
     Socket::new(domain, Type::STREAM.nonblocking().cloexec(), protocol)
 }
+
+#[cfg(test)]
+mod tests;

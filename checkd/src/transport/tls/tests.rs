@@ -1,3 +1,5 @@
+mod cost;
+
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, KeyPair};
@@ -12,6 +14,8 @@ use super::*;
 struct Pair {
     server: ServerConnection,
     session: Session,
+    config: Arc<ServerConfig>,
+    store: Arc<Store>,
 }
 
 impl Pair {
@@ -28,10 +32,11 @@ impl Pair {
             .with_single_cert(chain.clone(), key)
             .unwrap();
         let store = Arc::new(Store::file("/x.pem".to_owned(), chain).unwrap());
-        let settings = Arc::new(Settings::new(None, Some(store), None));
+        let settings = Arc::new(Settings::new(None, Some(Arc::clone(&store)), None));
         let name = ServerName::try_from("x.example").unwrap();
         let session = Session::begin(settings, name).unwrap();
-        Self { server: ServerConnection::new(Arc::new(config)).unwrap(), session }
+        let config = Arc::new(config);
+        Self { server: ServerConnection::new(Arc::clone(&config)).unwrap(), session, config, store }
     }
 
     /// What our side has to say goes to the server, and what that says comes back.
