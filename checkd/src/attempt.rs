@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use daemon::event_loop::{Interest, Token};
 
 use crate::check::Check;
-use crate::probe::random::token;
-use crate::probe::{Conversation, Exchange, Kind, Outcome, Route, dialog, exec, http, ping, tcp, tls, udp};
+use crate::probe::random::{short_token, token};
+use crate::probe::{
+    Conversation, Exchange, Kind, Outcome, Route, dialog, dns, exec, http, ping, tcp, tls, udp,
+};
 use crate::transport::Transport;
 use crate::transport::datagram::{Carrier, Datagram};
 use crate::transport::stream::{Endpoint, Stream};
@@ -195,6 +197,15 @@ fn open(
         Kind::Ping(settings) => {
             let probe = ping::Probe::new(*settings, route.endpoint, token());
             datagrams(check, route, now, Carrier::Echo, Box::new(probe))
+        }
+        Kind::Dns(settings) => {
+            let (settings, id) = (Arc::clone(settings), short_token());
+            match settings.protocol {
+                dns::Protocol::Udp => {
+                    datagrams(check, route, now, Carrier::Udp, Box::new(dns::Probe::new(settings, id)))
+                }
+                dns::Protocol::Tcp => stream(check, route, number, Box::new(dns::Stream::new(settings, id))),
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod connect;
 mod dialog;
+mod dns;
 pub mod exec;
 mod http;
 mod judgement;
@@ -42,8 +43,13 @@ const OTHER_KEYS: &[(&str, &str)] = &[
 ];
 
 /// The keys that only some types have.
-const KEYS_OF_TYPES: &[(&str, &[&str])] =
-    &[("http", http::KEYS), ("udp", udp::KEYS), ("ping", ping::KEYS), ("exec", exec::KEYS)];
+const KEYS_OF_TYPES: &[(&str, &[&str])] = &[
+    ("http", http::KEYS),
+    ("udp", udp::KEYS),
+    ("ping", ping::KEYS),
+    ("dns", dns::KEYS),
+    ("exec", exec::KEYS),
+];
 
 /// The words after `type =`.
 const TYPES: &[(&str, Type)] = &[
@@ -52,6 +58,7 @@ const TYPES: &[(&str, Type)] = &[
     ("http", Type::Http),
     ("udp", Type::Udp),
     ("ping", Type::Ping),
+    ("dns", Type::Dns),
     ("exec", Type::Exec),
 ];
 const OTHER_TYPES: &[(&str, &str)] = &[
@@ -59,6 +66,7 @@ const OTHER_TYPES: &[(&str, &str)] = &[
     ("HTTP_GET", "http"),
     ("UDP_CHECK", "udp"),
     ("PING_CHECK", "ping"),
+    ("DNS_CHECK", "dns"),
     ("connect", "tcp"),
     ("ssl", "tls"),
     ("icmp", "ping"),
@@ -68,7 +76,7 @@ const OTHER_TYPES: &[(&str, &str)] = &[
 /// What others call an HTTP check with TLS.
 const HTTPS_TYPES: &[&str] = &["https", "SSL_GET"];
 /// Kinds of probe that are known but not built yet.
-const LATER_TYPES: &[&str] = &["dns", "unit"];
+const LATER_TYPES: &[&str] = &["unit"];
 
 #[derive(Clone, Copy)]
 enum Type {
@@ -77,6 +85,7 @@ enum Type {
     Http,
     Udp,
     Ping,
+    Dns,
     Exec,
     Dialog(dialog::Word),
 }
@@ -160,6 +169,7 @@ fn read_check(
         Type::Dialog(word) => Some(Kind::Dialog(dialog::read(&mut reader, table, word, purpose))),
         Type::Udp => Some(Kind::Udp(Arc::new(udp::read(&mut reader)))),
         Type::Ping => Some(Kind::Ping(ping::read(&mut reader))),
+        Type::Dns => Some(Kind::Dns(Arc::new(dns::read(&mut reader)))),
         Type::Exec => {
             exec::refuse_network_keys(&mut reader);
             let (settings, runs) = exec::read(&mut reader, name).unzip();

@@ -5,6 +5,7 @@ use daemon::testing::TempRoot;
 use super::*;
 use crate::probe::{http, ping};
 
+mod dns;
 mod udp;
 
 /// The report on one check's text, and the check if there was no error.
@@ -36,7 +37,13 @@ fn good(text: &str) -> Check {
 fn http_settings(check: &Check) -> &http::Request {
     match &check.kind {
         Kind::Http(settings) => &settings.requests()[0],
-        Kind::Tcp | Kind::Tls(_) | Kind::Udp(_) | Kind::Ping(_) | Kind::Exec(_) | Kind::Dialog(_) => {
+        Kind::Tcp
+        | Kind::Dns(_)
+        | Kind::Tls(_)
+        | Kind::Udp(_)
+        | Kind::Ping(_)
+        | Kind::Exec(_)
+        | Kind::Dialog(_) => {
             panic!("not http")
         }
     }
@@ -124,8 +131,8 @@ fn unknown_keys_are_answered_with_ours_for_keepalived_s() {
 #[test]
 fn a_type_that_is_not_there_is_answered_with_those_that_are() {
     assert!(errors("interval = 3\n").contains("'type' is missing"));
-    let report = errors("type = \"dns\"\n");
-    assert!(report.contains("checks of type \"dns\" are not available yet"), "{report}");
+    let report = errors("type = \"unit\"\n");
+    assert!(report.contains("checks of type \"unit\" are not available yet"), "{report}");
     assert!(report.contains("\"tcp\", \"tls\", ") && report.contains(" are available"), "{report}");
     assert!(errors("type = \"HTTP_GET\"\n").contains("write \"http\""));
     for https in ["https", "SSL_GET"] {

@@ -4,6 +4,7 @@
 //! To add a kind: a file here, an arm in [`Kind`], its keys in `config/`.
 
 pub mod dialog;
+pub mod dns;
 pub mod errno;
 pub mod exec;
 pub mod http;
@@ -73,6 +74,7 @@ pub enum Kind {
     Ping(ping::Settings),
     /// All that speak by turns, ready-made or written by the administrator.
     Dialog(dialog::Settings),
+    Dns(Arc<dns::Settings>),
 }
 
 impl Kind {
@@ -86,6 +88,7 @@ impl Kind {
             Self::Udp(_) => "udp",
             Self::Ping(_) => "ping",
             Self::Dialog(settings) => settings.as_str(),
+            Self::Dns(_) => "dns",
         }
     }
 
@@ -93,7 +96,7 @@ impl Kind {
     pub fn needs_port(&self) -> bool {
         match self {
             Self::Tcp | Self::Tls(_) | Self::Http(_) | Self::Udp(_) => true,
-            Self::Ping(_) => false,
+            Self::Ping(_) | Self::Dns(_) => false,
             Self::Exec(settings) => settings.needs_port(),
             Self::Dialog(settings) => settings.default_port().is_none(),
         }
@@ -104,6 +107,7 @@ impl Kind {
         match self {
             Self::Tcp | Self::Tls(_) | Self::Http(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => None,
             Self::Dialog(settings) => settings.default_port(),
+            Self::Dns(_) => Some(dns::PORT),
         }
     }
 
@@ -117,6 +121,7 @@ impl Kind {
             | Self::Http(_)
             | Self::Udp(_)
             | Self::Ping(_)
+            | Self::Dns(_)
             | Self::Exec(_)
             | Self::Dialog(_) => Duration::from_secs(5),
         }
@@ -125,9 +130,13 @@ impl Kind {
     /// Whether it is about this machine, and a target need not name an address.
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Tcp | Self::Tls(_) | Self::Dialog(_) | Self::Http(_) | Self::Udp(_) | Self::Ping(_) => {
-                false
-            }
+            Self::Tcp
+            | Self::Tls(_)
+            | Self::Dns(_)
+            | Self::Dialog(_)
+            | Self::Http(_)
+            | Self::Udp(_)
+            | Self::Ping(_) => false,
             Self::Exec(settings) => !settings.needs_address(),
         }
     }
@@ -136,9 +145,13 @@ impl Kind {
     /// limit, and has something to end and to tell.
     pub fn grace(&self) -> Duration {
         match self {
-            Self::Tcp | Self::Tls(_) | Self::Dialog(_) | Self::Http(_) | Self::Udp(_) | Self::Ping(_) => {
-                Duration::ZERO
-            }
+            Self::Tcp
+            | Self::Tls(_)
+            | Self::Dns(_)
+            | Self::Dialog(_)
+            | Self::Http(_)
+            | Self::Udp(_)
+            | Self::Ping(_) => Duration::ZERO,
             Self::Exec(_) => exec::GRACE,
         }
     }
@@ -146,7 +159,13 @@ impl Kind {
     /// How many questions are asked at once, each on a connection of its own; at least 1.
     pub fn parts(&self) -> usize {
         match self {
-            Self::Tcp | Self::Tls(_) | Self::Dialog(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => 1,
+            Self::Tcp
+            | Self::Tls(_)
+            | Self::Dns(_)
+            | Self::Dialog(_)
+            | Self::Udp(_)
+            | Self::Ping(_)
+            | Self::Exec(_) => 1,
             Self::Http(settings) => settings.requests().len(),
         }
     }
@@ -155,14 +174,26 @@ impl Kind {
     pub fn host(&self, part: usize) -> Option<&str> {
         match self {
             Self::Http(settings) => settings.requests()[part].host.as_deref(),
-            Self::Tcp | Self::Tls(_) | Self::Dialog(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => None,
+            Self::Tcp
+            | Self::Tls(_)
+            | Self::Dns(_)
+            | Self::Dialog(_)
+            | Self::Udp(_)
+            | Self::Ping(_)
+            | Self::Exec(_) => None,
         }
     }
 
     /// What names question `part` in a reason, where there are several.
     pub fn label(&self, part: usize) -> &str {
         match self {
-            Self::Tcp | Self::Tls(_) | Self::Dialog(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => "",
+            Self::Tcp
+            | Self::Tls(_)
+            | Self::Dns(_)
+            | Self::Dialog(_)
+            | Self::Udp(_)
+            | Self::Ping(_)
+            | Self::Exec(_) => "",
             Self::Http(settings) => settings.label(part),
         }
     }

@@ -6,3 +6,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 pub fn token() -> u64 {
     RandomState::new().build_hasher().finish()
 }
+
+/// As [`token`], shorter.
+pub fn short_token() -> u16 {
+    let [high, low, ..] = token().to_be_bytes();
+    u16::from_be_bytes([high, low])
+}

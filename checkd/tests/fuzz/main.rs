@@ -82,6 +82,34 @@ fn no_output_of_a_command_is_misread() {
 }
 
 #[test]
+fn no_dns_answer_is_misread() {
+    let question = |record: u8| [b"\x03www\x07example\0\0".as_slice(), &[record, 0, 1]].concat();
+    let header = |flags: [u8; 2], answers| [0x12, 0x34, flags[0], flags[1], 0, 1, 0, answers, 0, 0, 0, 0];
+    let record = |kind: u8, data: &[u8]| {
+        let length = u8::try_from(data.len()).unwrap();
+        [&[0xc0, 12, 0, kind, 0, 1, 0, 0, 0, 60, 0, length], data].concat()
+    };
+    let address = [header([0x84, 0], 1).as_slice(), &question(1), &record(1, &[192, 0, 2, 1])].concat();
+    let alias = [record(5, b"\x03web\xc0\x10"), record(1, &[192, 0, 2, 7])].concat();
+    let alias = [header([0x80, 0], 2).as_slice(), &question(1), &alias].concat();
+    let text = [header([0x84, 0], 1).as_slice(), &question(16), &record(16, b"\x02ok\x01!")].concat();
+    let truncated = [header([0x86, 0], 0).as_slice(), &question(1)].concat();
+    let refused = [header([0x80, 5], 0).as_slice(), &question(1)].concat();
+    let messages = [address, alias, text, truncated, refused];
+    let datagrams = messages.iter().map(|message| {
+        let length = u8::try_from(message.len()).unwrap();
+        [&[length], message.as_slice()].concat()
+    });
+    let streams = messages.iter().map(|message| {
+        let length = u8::try_from(message.len()).unwrap();
+        [&[3, 0, length], message.as_slice()].concat()
+    });
+    let seeds: Vec<Vec<u8>> = datagrams.chain(streams).collect();
+    let words = ["\u{c}", "\0\u{1}", "\0\u{29}", "\0\0", "\u{3f}"];
+    fuzz("DNS answers", &seeds, &words, INPUTS, targets::dns);
+}
+
+#[test]
 fn no_datagram_is_misread() {
     let echo = |kind: u8| {
         let token = 0x0123_4567_89ab_cdef_u64.to_be_bytes();

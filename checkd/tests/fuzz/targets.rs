@@ -12,7 +12,7 @@ use checkd::exec::frame;
 use checkd::exec::last_line::LastLine;
 use checkd::probe::dialog::{self, Script, ldap, mysql, postgresql, redis};
 use checkd::probe::http::{self, Digest, Expectations, Method, Pattern, Request, Text};
-use checkd::probe::{Conversation, Exchange, Kind, Outcome, Reply, Route, exec, ping, status, udp};
+use checkd::probe::{Conversation, Exchange, Kind, Outcome, Reply, Route, dns, exec, ping, status, udp};
 use checkd::registry::Record;
 use checkd::results::{self, Timeline};
 use daemon::diagnostic::Report;
@@ -211,6 +211,45 @@ pub(crate) fn ping(bytes: &[u8]) {
     assert!(!passed || bytes.windows(8).any(|window| window == 0x0123_4567_89ab_cdef_u64.to_be_bytes()));
 }
 
+/// Answers to DNS questions: datagrams, and what comes over a stream.
+pub(crate) fn dns(bytes: &[u8]) {
+    thread_local!(static WANTED: [Arc<dns::Settings>; 3] = questions().map(Arc::new));
+    WANTED.with(|wanted| {
+        for settings in wanted {
+            let _ = exchange(bytes, dns::Probe::new(Arc::clone(settings), DNS_ID));
+            converse(bytes, || dns::Stream::new(Arc::clone(settings), DNS_ID));
+        }
+    });
+}
+
+/// Of the questions.
+pub(crate) const DNS_ID: u16 = 0x1234;
+
+/// For `www.example`, as little and as much as can be expected of the answer.
+fn questions() -> [dns::Settings; 3] {
+    use checkd::probe::dns::{Matching, Rtype, Settings, Wanted};
+    let (address, text) = (Rtype::A, Rtype::TXT);
+    let wanted = |record, text| vec![Wanted::parse(record, text).expect("a record")];
+    let name = || "www.example".parse().expect("a name");
+    [
+        Settings { name: name(), record: address, least: 0, ..Settings::default() },
+        Settings {
+            name: name(),
+            record: address,
+            wanted: wanted(address, "192.0.2.1"),
+            ..Settings::default()
+        },
+        Settings {
+            name: name(),
+            record: text,
+            wanted: wanted(text, "ok"),
+            matching: Matching::Any,
+            authoritative: true,
+            ..Settings::default()
+        },
+    ]
+}
+
 /// A set of status codes.
 pub(crate) fn status(bytes: &[u8]) {
     if let Ok(range) = status::StatusSet::parse_range(&String::from_utf8_lossy(bytes)) {
@@ -249,7 +288,13 @@ pub(crate) fn drop_in(bytes: &[u8]) {
         assert!(!check.interval.is_zero() && !check.timeout.is_zero() && !check.retry_interval.is_zero());
         assert!(check.kind.parts() > 0, "a probe asks something");
         match &check.kind {
-            Kind::Tcp | Kind::Tls(_) | Kind::Udp(_) | Kind::Ping(_) | Kind::Exec(_) | Kind::Dialog(_) => {}
+            Kind::Tcp
+            | Kind::Dns(_)
+            | Kind::Tls(_)
+            | Kind::Udp(_)
+            | Kind::Ping(_)
+            | Kind::Exec(_)
+            | Kind::Dialog(_) => {}
             Kind::Http(settings) => settings.requests().iter().for_each(request),
         }
     });
