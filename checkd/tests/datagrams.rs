@@ -1,12 +1,16 @@
 //! Checks by datagram against real sockets: servers that answer, that lose packets, and that misbehave.
 
+#![allow(clippy::unwrap_used, reason = "tests: what cannot be had is a failure")]
+
 mod support;
 
+use std::io::{Read as _, Write as _};
 use std::net::UdpSocket;
 use std::time::Duration;
 
 use support::World;
 use support::datagrams::{Server, closed};
+use support::servers::{Server as StreamServer, wait_for_end};
 use support::watcher::Watcher;
 
 /// One probe of each target: state and reason, as expected.
@@ -102,4 +106,106 @@ fn one_lost_packet_of_each_kind_is_no_failure() {
             "{duration:?}"
         );
     }
+}
+
+/// The answer to a question: its id and question, these flags, so many answers, and this behind it.
+fn dns_answer(question: &[u8], flags: [u8; 2], answers: u8, records: &[u8]) -> Vec<u8> {
+    // Up to the question's end; the OPT record behind it is not repeated.
+    let end = question.len() - 11;
+    [&question[..2], &flags, &[0, 1, 0, answers, 0, 0, 0, 0], &question[12..end], records].concat()
+}
+
+/// www.example.test has the address 192.0.2.1.
+const ADDRESS: &[u8] = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x01";
+
+#[test]
+fn dns_servers_that_misbehave_are_down_with_what_they_did_and_late_or_doubled_answers_are_good_ones() {
+    let world = World::new();
+    let check = "type = \"dns\"\nname = \"www.example.test\"\nrecord = \"A\"\nanswer = \"192.0.2.1\"\ntimeout = \"900ms\"\n";
+    world.check("www", check);
+    let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
+    let watcher = Watcher::new(&world);
+    let serve = |answers: fn(&[u8]) -> Vec<Vec<u8>>| {
+        Server::start(move |socket, _, question, from| {
+            for answer in answers(question) {
+                let _ = socket.send_to(&answer, from);
+            }
+        })
+    };
+    let good = |question: &[u8]| dns_answer(question, [0x84, 0], 1, ADDRESS);
+    let honest = serve(|question| vec![dns_answer(question, [0x84, 0], 1, ADDRESS); 2]);
+    let confused_at_first = serve(|question| {
+        let good = dns_answer(question, [0x84, 0], 1, ADDRESS);
+        let mut other_id = good.clone();
+        other_id[1] ^= 0xff;
+        vec![b"junk".to_vec(), other_id, question.to_vec(), good]
+    });
+    let late = Server::start(move |socket, number, question, from| {
+        if number == 3 {
+            let _ = socket.send_to(&good(question), from);
+        }
+    });
+    let another = serve(|question| {
+        let mut answer = dns_answer(question, [0x84, 0], 1, ADDRESS);
+        answer[0] ^= 1;
+        vec![answer]
+    });
+    let looping = serve(|question| vec![dns_answer(question, [0x84, 0], 1, b"\xc0\x22\x00\x01\x00\x01")]);
+    let lying = serve(|question| vec![dns_answer(question, [0x84, 0], 7, ADDRESS)]);
+    let failing = serve(|question| vec![dns_answer(question, [0x80, 2], 0, b"")]);
+    let elsewhere = Server::start(move |_, _, question, from| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let _ = socket.send_to(&good(question), from);
+    });
+    let another_told = "3 answers to another question received (the last: another id)";
+    assert_told(
+        &watcher,
+        "www",
+        &[
+            (&honest.address, "up", "NOERROR, 1 A record"),
+            (&confused_at_first.address, "up", "NOERROR, 1 A record"),
+            (&late.address, "up", "NOERROR, 1 A record"),
+            (&another.address, "down", &format!("no answer within 900ms: 3 requests sent, {another_told}")),
+            (&failing.address, "down", "SERVFAIL (it failed to find an answer), expected NOERROR"),
+            (&elsewhere.address, "down", "no answer within 900ms: 3 requests sent, nothing received"),
+            (&closed(), "down", "port unreachable: nothing listens on it (ICMP from the server)"),
+        ],
+    );
+    for broken in [looping, lying] {
+        let (state, reason, _) = watcher.probe("www", &broken.address).unwrap();
+        assert!(state == "down" && reason.starts_with("broken answer: "), "{reason}");
+    }
+}
+
+#[test]
+fn an_answer_that_does_not_fit_a_datagram_is_fetched_over_tcp() {
+    let world = World::new();
+    let check = "type = \"dns\"\nname = \"www.example.test\"\nrecord = \"A\"\n";
+    world.check("www", check);
+    world.check("stream", &format!("{check}protocol = \"tcp\"\n"));
+    let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
+    let watcher = Watcher::new(&world);
+    let stream = StreamServer::start(|mut stream| {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).unwrap();
+        let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut question).unwrap();
+        let answer = dns_answer(&question, [0x84, 0], 1, ADDRESS);
+        let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
+        for byte in [length.as_slice(), &answer].concat() {
+            stream.write_all(&[byte]).unwrap();
+        }
+        wait_for_end(stream);
+    });
+    let truncating = Server::start_at(&stream.address, |socket, _, question, from| {
+        let _ = socket.send_to(&dns_answer(question, [0x86, 0], 0, b""), from);
+    });
+    assert_told(&watcher, "www", &[(&truncating.address, "up", "NOERROR, 1 A record")]);
+    assert_eq!((truncating.received(), stream.accepted()), (1, 1));
+    assert_told(&watcher, "stream", &[(&truncating.address, "up", "NOERROR, 1 A record")]);
+    assert_eq!((truncating.received(), stream.accepted()), (1, 2));
+    let alone = Server::start(|socket, _, question, from| {
+        let _ = socket.send_to(&dns_answer(question, [0x86, 0], 0, b""), from);
+    });
+    assert_told(&watcher, "www", &[(&alone.address, "down", "connection refused")]);
 }

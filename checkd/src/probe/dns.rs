@@ -156,4 +156,6 @@ impl Exchange for Probe {
 }
 
 #[cfg(test)]
+mod captured;
+#[cfg(test)]
 mod tests;

@@ -13,7 +13,14 @@ pub struct Server {
 impl Server {
     /// Tells `serve` every request, with its number from 1 on, who sent it, and the socket to answer from.
     pub fn start(serve: impl Fn(&UdpSocket, u32, &[u8], SocketAddr) + Send + 'static) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1:0", serve)
+    }
+
+    pub fn start_at(
+        address: &str,
+        serve: impl Fn(&UdpSocket, u32, &[u8], SocketAddr) + Send + 'static,
+    ) -> Self {
+        let socket = UdpSocket::bind(address).unwrap();
         let address = socket.local_addr().unwrap().to_string();
         let received = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&received);

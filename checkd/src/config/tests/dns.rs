@@ -65,7 +65,7 @@ fn mistakes_are_told_where_they_stand() {
         ("min_answers = -1\n", "'min_answers' must be from 0 to 1000"),
         ("answer_match = \"each\"\n", "write \"all\""),
         ("protocol = \"tls\"\n", "'protocol' cannot be \"tls\""),
-        ("send = \"x\"\n", "this key belongs to type = \"udp\""),
+        ("require_reply = true\n", "this key belongs to type = \"udp\""),
     ] {
         let report = errors(&format!("type = \"dns\"\n{keys}"));
         assert!(report.contains(expected), "{expected:?} is not in:\n{report}");
