@@ -94,6 +94,8 @@ enum Type {
 #[derive(Clone, Debug)]
 pub struct Configuration {
     pub checks: Checks,
+    /// The built-in checks that a link to `/dev/null` disables.
+    pub disabled: Vec<&'static str>,
     /// What `type = "exec"` runs.
     pub programs: Vec<exec::Program>,
     pub settings: Settings,
@@ -124,8 +126,11 @@ pub fn load_to_check(root: &Path, report: &mut Report) -> Configuration {
 fn load_for(purpose: Purpose<'_>, report: &mut Report) -> Configuration {
     let root = purpose.root;
     let built_in = [("tcp", Kind::Tcp), ("ping", Kind::Ping(PingSettings::default()))];
-    let built_in = built_in.map(|(name, kind)| (name.to_owned(), Arc::new(Check::with_defaults(kind))));
-    let mut checks = Checks::from(built_in);
+    let (disabled, built_in): (Vec<_>, Vec<_>) =
+        built_in.into_iter().partition(|(name, _)| dropin::is_masked(root, "check.d", name));
+    let built_in =
+        built_in.into_iter().map(|(name, kind)| (name.to_owned(), Arc::new(Check::with_defaults(kind))));
+    let mut checks: Checks = built_in.collect();
     let mut programs = Vec::new();
     let mut files = tls::Files::new(root);
     for object in dropin::load_directory(root, "check.d", report) {
@@ -137,7 +142,8 @@ fn load_for(purpose: Purpose<'_>, report: &mut Report) -> Configuration {
     }
     let settings = dropin::load_file(root, "checkd", report);
     let settings = settings.map_or_else(Settings::default, |object| read_settings(&object.table, report));
-    Configuration { checks, programs, settings }
+    let disabled = disabled.into_iter().map(|(name, _)| name).collect();
+    Configuration { checks, disabled, programs, settings }
 }
 
 fn read_settings(table: &Table, report: &mut Report) -> Settings {

@@ -19,7 +19,7 @@ use crate::bus::{Bus, Command, Snapshot};
 use crate::check::Check;
 use crate::config::{self, Configuration};
 use crate::farewell::{self, FarewellId, Farewells};
-use crate::journal::Journal;
+use crate::journal::{self, Journal};
 use crate::listing::Listings;
 use crate::probe::{Conversation, Outcome};
 use crate::registry::{Action, Judged, Registry};
@@ -213,6 +213,7 @@ impl Daemon {
                 log::warn!("{report}");
             }
             daemon::log::set_level(configuration.settings.log_level);
+            journal::tell_disabled(&configuration.disabled);
             let actions = self.registry.on_reload(now, self.wall(now), configuration.checks);
             self.perform(actions);
             self.snapshot_is_old = true;

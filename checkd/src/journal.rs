@@ -20,6 +20,13 @@ const LINES: u32 = 50;
 /// …within this time. The others get one together.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// Which checks that need no file are not there all the same.
+pub fn tell_disabled(names: &[&str]) {
+    for name in names {
+        log::info!("the check '{name}' is disabled: check.d/{name}.toml is a link to /dev/null, or empty");
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Journal {
     next_warning: Option<Instant>,

@@ -46,6 +46,7 @@ fn run(root: std::path::PathBuf, configuration: Configuration) -> Result<(), Err
     daemon::log::start(PROGRAM.name, configuration.settings.log_level)
         .map_err(Error::when("start the log"))?;
     raise_file_limit();
+    checkd::journal::tell_disabled(&configuration.disabled);
     Daemon::new(root, configuration, signals, random_seed())?.run()
 }
 

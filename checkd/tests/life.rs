@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -125,6 +127,23 @@ fn a_reload_of_a_broken_configuration_changes_nothing_and_says_why() {
     checkd.wait_for_log("unknown key 'delay_loop'");
     let (_, answers) = watcher.watch(&[("web", &server.address)]);
     assert_eq!((answers[0].clone(), server.accepted()), (up, 1));
+}
+
+#[test]
+fn a_check_that_needs_no_file_can_be_disabled_and_that_is_said() {
+    let world = World::new();
+    let (_bus, checkd) = (world.start_bus(), world.start_checkd());
+    let watcher = Watcher::new(&world);
+    let server = Server::answering("");
+    watcher.watch(&[("tcp", &server.address)]);
+    watcher.wait_for("tcp", &server.address, "up");
+    let file = world.root.path().join("etc/trivet/check.d/tcp.toml");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    symlink("/dev/null", file).unwrap();
+    checkd.reload();
+    checkd.wait_for_log("the check 'tcp' is disabled: check.d/tcp.toml is a link to /dev/null");
+    let unknown = watcher.wait_for("tcp", &server.address, "unknown");
+    assert_eq!(unknown.3, "no check 'tcp' is configured");
 }
 
 #[test]

@@ -82,7 +82,7 @@ const SERVICE_KEYS_OF_OTHERS: &[(&str, &str)] = &[
 pub fn load(root: &Path) -> (Settings, Report) {
     let mut report = Report::new();
     let mut settings = load_daemon_wide(root, &mut report);
-    let checks = dropin::names(root, "check.d");
+    let checks = Checks::below(root);
     let mut taken = BTreeMap::new();
     for object in dropin::load_directory(root, "ipvs.d", &mut report) {
         let Some(service) = read_service(&object, &checks, &mut taken, &mut report) else { continue };
@@ -119,7 +119,7 @@ struct Defaults {
 
 fn read_service(
     object: &Object,
-    checks: &[String],
+    checks: &Checks,
     taken: &mut BTreeMap<ServiceKey, Location>,
     report: &mut Report,
 ) -> Option<VirtualService> {
@@ -199,25 +199,53 @@ fn read_forward(reader: &mut Reader<'_>) -> Option<Forward> {
     reader.choice("forward", &FORWARDS, &FORWARDS_OF_OTHERS).map(|forward| forward.value)
 }
 
+/// The checks that a service may name.
+struct Checks {
+    /// Of `check.d`.
+    files: Vec<String>,
+    /// Those without a file, but for those that a link to `/dev/null` disables.
+    built_in: Vec<&'static str>,
+}
+
+impl Checks {
+    fn below(root: &Path) -> Self {
+        let is_there = |name: &&str| !dropin::is_masked(root, "check.d", name);
+        Self {
+            files: dropin::names(root, "check.d"),
+            built_in: BUILT_IN_CHECKS.into_iter().filter(is_there).collect(),
+        }
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(String::as_str).chain(self.built_in.iter().copied())
+    }
+}
+
 /// The name of a check that exists. A wrong one has been reported.
-fn read_check(reader: &mut Reader<'_>, checks: &[String], protocol: Protocol) -> Option<String> {
+fn read_check(reader: &mut Reader<'_>, checks: &Checks, protocol: Protocol) -> Option<String> {
     let name = reader.string("check")?;
-    if checks.contains(&name.value) {
+    if checks.files.contains(&name.value) {
         return Some(name.value);
     }
-    if name.value == "tcp" && protocol != Protocol::Tcp {
-        let text = format!("check 'tcp' makes TCP connections, which says little about a {protocol} service");
-        reader.report().warning(&name.at, text);
+    if checks.built_in.contains(&name.value.as_str()) {
+        if name.value == "tcp" && protocol != Protocol::Tcp {
+            let text =
+                format!("check 'tcp' makes TCP connections, which says little about a {protocol} service");
+            reader.report().warning(&name.at, text);
+        }
+        return Some(name.value);
     }
     if BUILT_IN_CHECKS.contains(&name.value.as_str()) {
-        return Some(name.value);
+        let message = format!("the check '{}' is disabled by a link to /dev/null", name.value);
+        let hint = format!("remove {}.toml from check.d, or name another check", name.value);
+        reader.report().error(&name.at, message).hint(hint);
+        return None;
     }
-    let known = || checks.iter().map(String::as_str).chain(BUILT_IN_CHECKS);
-    let hint = match nearest(&name.value, known()) {
+    let hint = match nearest(&name.value, checks.names()) {
         Some(near) => format!("did you mean \"{near}\"?"),
         None => format!(
             "the checks are {}; a new one is a file in /etc/trivet/check.d",
-            known().collect::<Vec<_>>().join(", ")
+            checks.names().collect::<Vec<_>>().join(", ")
         ),
     };
     reader.report().error(&name.at, format!("there is no check '{}'", name.value)).hint(hint);
@@ -227,7 +255,7 @@ fn read_check(reader: &mut Reader<'_>, checks: &[String], protocol: Protocol) ->
 fn read_servers(
     tables: &[&Table],
     defaults: &Defaults,
-    checks: &[String],
+    checks: &Checks,
     report: &mut Report,
 ) -> BTreeMap<SocketAddr, RealServer> {
     let mut places: BTreeMap<SocketAddr, Location> = BTreeMap::new();
@@ -247,7 +275,7 @@ fn read_servers(
 fn read_server(
     table: &Table,
     defaults: &Defaults,
-    checks: &[String],
+    checks: &Checks,
     report: &mut Report,
 ) -> Option<(Located<SocketAddr>, RealServer)> {
     let mut reader = Reader::new(table, report);

@@ -64,6 +64,18 @@ fn the_checks_tcp_and_ping_exist_without_a_file_and_a_file_replaces_one() {
 }
 
 #[test]
+fn a_link_to_dev_null_removes_a_check_that_needs_no_file() {
+    let root = TempRoot::new();
+    root.write("etc/trivet/check.d/other.toml", "type = \"tcp\"\n");
+    std::os::unix::fs::symlink("/dev/null", root.path().join("etc/trivet/check.d/tcp.toml")).unwrap();
+    let mut report = Report::new();
+    let configuration = load(root.path(), &mut report);
+    assert!(report.is_empty(), "{report}");
+    assert_eq!(configuration.checks.keys().collect::<Vec<_>>(), ["other", "ping"]);
+    assert_eq!(configuration.disabled, ["tcp"]);
+}
+
+#[test]
 fn everything_but_the_type_has_a_default() {
     let check = good("type = \"http\"\n");
     assert_eq!(check, Check::with_defaults(Kind::Http(http::Settings::default())));

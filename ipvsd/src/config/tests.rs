@@ -130,6 +130,16 @@ fn a_check_that_does_not_exist_is_an_error() {
 }
 
 #[test]
+fn a_check_without_a_file_can_be_disabled_and_a_service_that_names_it_is_told_so() {
+    let root = TempRoot::new();
+    root.write("etc/trivet/ipvs.d/a.toml", "address = \"10.0.0.1:80\"\ncheck = \"tcp\"\n");
+    assert!(!load(root.path()).1.has_errors());
+    root.write("etc/trivet/check.d/tcp.toml", "");
+    let text = load(root.path()).1.to_string();
+    assert!(text.contains("a.toml:2:9: error: the check 'tcp' is disabled by a link to /dev/null"), "{text}");
+}
+
+#[test]
 fn one_address_and_protocol_is_one_service() {
     let root = TempRoot::new();
     root.write("etc/trivet/ipvs.d/a.toml", "address = \"10.0.0.1:80\"\n[[server]]\naddress = \"10.1.0.1\"\n");

@@ -53,8 +53,10 @@ impl<'a> References<'a> {
 
     fn checks(&self) -> &BTreeMap<String, Needs> {
         self.checks.get_or_init(|| {
-            let mut checks =
-                BTreeMap::from(BUILT_IN_CHECKS.map(|name| (name.to_owned(), Needs::of_type(name))));
+            let built_in =
+                BUILT_IN_CHECKS.into_iter().filter(|name| !dropin::is_masked(self.root, "check.d", name));
+            let mut checks: BTreeMap<_, _> =
+                built_in.map(|name| (name.to_owned(), Needs::of_type(name))).collect();
             // By name first: also those that checkd could not read are there, and it will say what is wrong.
             for name in dropin::names(self.root, "check.d") {
                 checks.insert(name, Needs::default());
