@@ -10,10 +10,17 @@ pub fn quote(bytes: &[u8]) -> String {
     cut(line, LIMIT)
 }
 
-/// A server's own words, such as an error: the first line that is not empty, up to 120 bytes of it, escaped.
+/// A server's own words, such as an error: the first line that is not empty, up to 120 bytes of it, escaped; of what is
+/// no text less, so that the reason stays readable.
 pub fn words(bytes: &[u8]) -> String {
-    let line = bytes.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default();
-    cut(line.trim_ascii_end(), 120)
+    let line =
+        bytes.trim_ascii_start().split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end();
+    let mut length = 0;
+    let fitting = line.iter().take(120).take_while(|byte| {
+        length += std::ascii::escape_default(**byte).len();
+        length <= 160
+    });
+    cut(line, fitting.count())
 }
 
 /// At most `limit` of these bytes, escaped; an ellipsis says that there were more.
@@ -36,5 +43,6 @@ mod tests {
         assert_eq!(quote(b""), "");
         assert_eq!(words(b"\r\n554 no \r\nmore"), "554 no");
         assert_eq!(words(&[b'x'; 121]), format!("{}…", "x".repeat(120)));
+        assert_eq!(words(&[0xa5; 121]), format!("{}…", "\\xa5".repeat(40)));
     }
 }

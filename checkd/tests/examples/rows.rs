@@ -1,6 +1,7 @@
 //! For each example a server that is well and one that is not.
 
 use crate::peers::Peer::{self, Address, Datagrams, Pages, Script};
+use crate::support::mysql;
 use crate::support::script::Turn::{self, Hear, Say, Secure};
 
 #[derive(Debug)]
@@ -21,6 +22,8 @@ impl Row {
     pub fn name(&self) -> &'static str {
         match self.example {
             "tls" => "db.example.com",
+            "submission" | "imaps" | "imap-login" | "pop3s" => "mail.example.com",
+            "ldaps" => "ldap.example.com",
             _ => "www.example.com",
         }
     }
@@ -29,6 +32,11 @@ impl Row {
 const REQUEST: Turn = Hear(b"\r\n\r\n");
 const OK: Turn = Say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
 const NOT_FOUND: &[Turn] = &[REQUEST, Say(b"HTTP/1.1 404 Not Found\r\n\r\n")];
+const IMAP: &[Turn] = &[
+    Say(b"* OK [CAPABILITY IMAP4rev1] ready\r\n"),
+    Hear(b" CAPABILITY\r\n"),
+    Say(b"* CAPABILITY IMAP4rev1\r\na2 OK done\r\n"),
+];
 /// Accepts, and that is all.
 const MUTE: &[Turn] = &[];
 
@@ -138,4 +146,191 @@ pub const ROWS: &[Row] = &[
     Row { example: "postgresql-query", keys: "", well: HERE, ill: ELSEWHERE },
     Row { example: "oracle", keys: "", well: HERE, ill: ELSEWHERE },
     Row { example: "tls", keys: "", well: Script(&[Secure]), ill: Script(&[REQUEST]) },
+    Row {
+        example: "smtp",
+        keys: "helo = \"lb1.example.com\"\n",
+        well: Script(&[
+            Say(b"220 mail.example.com ready\r\n"),
+            Hear(b"EHLO lb1.example.com\r\n"),
+            Say(b"250-mail.example.com\r\n250 8BITMIME\r\n"),
+        ]),
+        ill: Script(&[Say(b"554 no service\r\n")]),
+    },
+    Row {
+        example: "submission",
+        keys: "helo = \"lb1.example.com\"\n",
+        well: Script(&[
+            Say(b"220 mail.example.com ready\r\n"),
+            Hear(b"EHLO lb1.example.com\r\n"),
+            Say(b"250-mail.example.com\r\n250 STARTTLS\r\n"),
+            Hear(b"STARTTLS\r\n"),
+            Say(b"220 go ahead\r\n"),
+            Secure,
+            Hear(b"EHLO lb1.example.com\r\n"),
+            Say(b"250 mail.example.com\r\n"),
+        ]),
+        ill: Script(&[
+            Say(b"220 mail.example.com ready\r\n"),
+            Hear(b"EHLO lb1.example.com\r\n"),
+            Say(b"250 mail.example.com\r\n"),
+        ]),
+    },
+    Row { example: "imap", keys: "", well: Script(IMAP), ill: Script(&[Say(b"* BYE overloaded\r\n")]) },
+    Row {
+        example: "imaps",
+        keys: "",
+        well: Script(&[Secure, IMAP[0], IMAP[1], IMAP[2]]),
+        ill: Script(&[Secure, Say(b"* BYE overloaded\r\n")]),
+    },
+    Row {
+        example: "imap-login",
+        keys: "",
+        well: Script(&[
+            Secure,
+            IMAP[0],
+            Hear(b"a1 LOGIN check secret\r\n"),
+            Say(b"* CAPABILITY IMAP4rev1\r\na1 OK logged in\r\n"),
+        ]),
+        ill: Script(&[
+            Secure,
+            IMAP[0],
+            Hear(b"a1 LOGIN check secret\r\n"),
+            Say(b"a1 NO authentication failed\r\n"),
+        ]),
+    },
+    Row {
+        example: "pop3",
+        keys: "",
+        well: Script(&[Say(b"+OK ready\r\n")]),
+        ill: Script(&[Say(b"-ERR no mail here\r\n")]),
+    },
+    Row {
+        example: "pop3s",
+        keys: "",
+        well: Script(&[
+            Secure,
+            Say(b"+OK ready\r\n"),
+            Hear(b"USER check\r\n"),
+            Say(b"+OK\r\n"),
+            Hear(b"PASS secret\r\n"),
+            Say(b"+OK 0 messages\r\n"),
+        ]),
+        ill: Script(&[
+            Secure,
+            Say(b"+OK ready\r\n"),
+            Hear(b"USER check\r\n"),
+            Say(b"+OK\r\n"),
+            Hear(b"PASS secret\r\n"),
+            Say(b"-ERR wrong password\r\n"),
+        ]),
+    },
+    Row {
+        example: "ftp",
+        keys: "",
+        well: Script(&[Say(b"220-Welcome\r\n220 ready\r\n")]),
+        ill: Script(&[Say(b"421 too many users\r\n")]),
+    },
+    Row {
+        example: "ftp-login",
+        keys: "",
+        well: Script(&[
+            Say(b"220 ready\r\n"),
+            Hear(b"USER anonymous\r\n"),
+            Say(b"331 who are you\r\n"),
+            Hear(b"PASS checkd@example.com\r\n"),
+            Say(b"230 come in\r\n"),
+        ]),
+        ill: Script(&[Say(b"220 ready\r\n"), Hear(b"USER anonymous\r\n"), Say(b"530 nobody may\r\n")]),
+    },
+    Row {
+        example: "nntp",
+        keys: "",
+        well: Script(&[Say(b"201 reading only\r\n")]),
+        ill: Script(&[Say(b"400 out of space\r\n")]),
+    },
+    Row {
+        example: "redis",
+        keys: "",
+        well: Script(&[
+            Hear(b"PING\r\n"),
+            Say(b"+PONG\r\n"),
+            Hear(b"ROLE\r\n"),
+            Say(b"*3\r\n$6\r\nmaster\r\n:3129659\r\n*0\r\n"),
+        ]),
+        ill: Script(&[
+            Hear(b"PING\r\n"),
+            Say(b"+PONG\r\n"),
+            Hear(b"ROLE\r\n"),
+            Say(b"*5\r\n$5\r\nslave\r\n$9\r\n192.0.2.1\r\n:6379\r\n$9\r\nconnected\r\n:1\r\n"),
+        ]),
+    },
+    Row {
+        example: "mysql",
+        keys: "",
+        well: Script(&[Say(mysql::GREETING), Hear(mysql::LOGIN), Say(mysql::ACCESS_DENIED)]),
+        ill: Script(&[Say(mysql::TOO_MANY)]),
+    },
+    Row {
+        example: "postgresql",
+        keys: "",
+        well: Script(&[Hear(b"checkd\0\0"), Say(b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0")]),
+        ill: Script(&[
+            Hear(b"checkd\0\0"),
+            Say(b"E\0\0\0\x30SFATAL\0C57P03\0Mthe database is starting up\0\0"),
+        ]),
+    },
+    Row {
+        example: "ldap",
+        keys: "",
+        well: Script(&[
+            Hear(b"\x60\x07\x02\x01\x03\x04\x00\x80\x00"),
+            Say(b"\x30\x0c\x02\x01\x02\x61\x07\x0a\x01\x00\x04\x00\x04\x00"),
+            Hear(b"1.1"),
+            Say(b"\x30\x1a\x02\x01\x03\x64\x15\x04\x11dc=example,dc=com\x30\x00"),
+            Say(b"\x30\x0c\x02\x01\x03\x65\x07\x0a\x01\x00\x04\x00\x04\x00"),
+        ]),
+        ill: Script(&[
+            Hear(b"\x60\x07\x02\x01\x03\x04\x00\x80\x00"),
+            Say(b"\x30\x0c\x02\x01\x02\x61\x07\x0a\x01\x00\x04\x00\x04\x00"),
+            Hear(b"1.1"),
+            Say(b"\x30\x0c\x02\x01\x03\x65\x07\x0a\x01\x20\x04\x00\x04\x00"),
+        ]),
+    },
+    Row {
+        example: "ldaps",
+        keys: "",
+        well: Script(&[
+            Secure,
+            Hear(b"\x60\x07\x02\x01\x03\x04\x00\x80\x00"),
+            Say(b"\x30\x0c\x02\x01\x02\x61\x07\x0a\x01\x00\x04\x00\x04\x00"),
+        ]),
+        ill: Script(&[
+            Secure,
+            Hear(b"\x60\x07\x02\x01\x03\x04\x00\x80\x00"),
+            Say(b"\x30\x0c\x02\x01\x02\x61\x07\x0a\x01\x33\x04\x00\x04\x00"),
+        ]),
+    },
+    Row {
+        example: "http-proxy",
+        keys: "",
+        well: Script(&[
+            Hear(
+                b"GET http://www.example.com/ HTTP/1.1\r\nHost: www.example.com\r\nConnection: close\r\n\r\n",
+            ),
+            Say(b"HTTP/1.1 200 OK\r\nVia: 1.1 proxy\r\n\r\n<html><title>Example Domain</title>"),
+        ]),
+        ill: Script(&[REQUEST, Say(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")]),
+    },
+    Row {
+        example: "simple-tcp",
+        keys: "",
+        well: Script(&[Hear(b"version\r\n"), Say(b"VERSION 1.6.18\r\n")]),
+        ill: Script(&[Hear(b"version\r\n"), Say(b"ERROR\r\n")]),
+    },
+    Row {
+        example: "sip",
+        keys: "",
+        well: Script(&[REQUEST, Say(b"SIP/2.0 100 Trying\r\n\r\n"), Say(b"SIP/2.0 200 OK\r\n\r\n")]),
+        ill: Script(&[REQUEST, Say(b"SIP/2.0 503 Service Unavailable\r\n\r\n")]),
+    },
 ];

@@ -40,10 +40,11 @@ struct Case {
 }
 
 impl Case {
-    /// What the reason may name. With a reset goes also what was said before it and had not been read yet. Of garbage it
-    /// says that it is some.
+    /// What the reason may name. With a reset goes also what was said before it and had not been read yet, and be it the
+    /// connection itself. Of garbage it says that it is some.
     fn places(&self) -> impl Iterator<Item = &'static str> {
         let (from, also) = match self.misdeed {
+            Misdeed::Reset if self.kind.speaks_first() => (0, Some("connection reset")),
             Misdeed::Reset => (0, None),
             Misdeed::Garbage => (self.saying, Some("")),
             Misdeed::Silent | Misdeed::Drip | Misdeed::HalfClose => (self.saying, None),

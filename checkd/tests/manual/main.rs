@@ -17,9 +17,10 @@ use page::{Key, Page};
 /// No key and no word is near this one.
 const NONSENSE: &str = "qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq";
 /// The subsections that are about no kind.
-const COMMON: [&str; 3] = ["EVERY CHECK", "Where a probe goes", "TLS"];
+const COMMON: [&str; 4] = ["EVERY CHECK", "Where a probe goes", "TLS", "Passwords"];
 /// What a kind cannot be without.
-const REQUIRED: [(&str, &str); 1] = [("exec", "command = [\"/bin/true\"]\n")];
+const REQUIRED: [(&str, &str); 2] =
+    [("exec", "command = [\"/bin/true\"]\n"), ("dialog", "step = [{ send = \"x\" }]\n")];
 /// Values that are out of nearly every range.
 const OUTSIDE: [&str; 4] = ["-9223372036854775808", "9223372036854775807", "\"99999d\"", "\"0\""];
 
@@ -162,8 +163,11 @@ fn the_ranges_of_the_manual_are_those_that_the_reader_names() {
 }
 
 /// Tables within a check, with a check that has one: `{}` is what stands in it.
-const TABLES: [(&str, &str, &str); 2] =
-    [("damping", "tcp", "damping = { {} }"), ("request", "http", "request = [{ {} }]")];
+const TABLES: [(&str, &str, &str); 3] = [
+    ("damping", "tcp", "damping = { {} }"),
+    ("request", "http", "request = [{ {} }]"),
+    ("step", "dialog", "step = [{ {} }]"),
+];
 /// Tables whose keys are the administrator's own.
 const FREE: [&str; 1] = ["headers"];
 
@@ -214,4 +218,125 @@ fn no_table_is_forgotten_here() {
     let tables: BTreeSet<_> = calls.map(|call| call.split('"').next().unwrap()).collect();
     let known: BTreeSet<_> = TABLES.iter().map(|(outer, _, _)| *outer).chain(FREE).collect();
     assert_eq!(tables, known);
+}
+
+/// ldirectord's and keepalived's own words; each has its place in the table.
+const THEIRS: [(&str, &[&str]); 5] = [
+    ("checktype", &["connect", "negotiate", "ping", "off", "on", "external", "external-perl"]),
+    (
+        "service",
+        &[
+            "dns",
+            "ftp",
+            "http",
+            "https",
+            "http_proxy",
+            "imap",
+            "imaps",
+            "ldap",
+            "ldaps",
+            "mysql",
+            "nntp",
+            "none",
+            "oracle",
+            "pgsql",
+            "pop",
+            "pops",
+            "radius",
+            "simpletcp",
+            "sip",
+            "smtp",
+            "submission",
+        ],
+    ),
+    (
+        "Settings",
+        &[
+            "checkinterval",
+            "checktimeout",
+            "negotiatetimeout",
+            "failurecount",
+            "checkcount",
+            "checkport",
+            "checkcommand",
+            "request",
+            "receive",
+            "httpmethod",
+            "virtualhost",
+            "login",
+            "passwd",
+            "database",
+            "secret",
+            "maintenancedir",
+        ],
+    ),
+    (
+        "Checkers",
+        &[
+            "TCP_CHECK",
+            "HTTP_GET",
+            "SSL_GET",
+            "SMTP_CHECK",
+            "DNS_CHECK",
+            "UDP_CHECK",
+            "PING_CHECK",
+            "MISC_CHECK",
+            "misc_dynamic",
+            "BFD_CHECK",
+            "FILE_CHECK",
+        ],
+    ),
+    (
+        "Options",
+        &[
+            "retry",
+            "delay_before_retry",
+            "delay_loop",
+            "warmup",
+            "connect_timeout",
+            "bindto",
+            "bind_if",
+            "bind_port",
+            "fwmark",
+            "connect_ip",
+            "connect_port",
+            "alpha",
+            "log_all_failures",
+            "fast_recovery",
+        ],
+    ),
+];
+
+fn read_file(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+}
+
+#[test]
+fn each_of_their_types_has_its_place_in_the_table_and_an_example_or_a_reason() {
+    let page = Page::parse(&read_file("man/trivet-checks.7"));
+    for (section, words) in THEIRS {
+        for word in words {
+            let found = page.keys.iter().find(|key| key.section == section && key.name == *word);
+            let text = &found.unwrap_or_else(|| panic!("{section} {word} is not in trivet-checks(7)")).text;
+            assert!(!text.is_empty(), "{section} {word}: how is it done here?");
+            let answered = ["xample", "Not carried over", "Not needed", "is a type"]
+                .iter()
+                .any(|way| text.contains(way));
+            let is_a_type = ["service", "Checkers"].contains(&section) && *word != "none";
+            assert!(answered || !is_a_type, "{word} has neither an example nor a reason: {text}");
+        }
+    }
+}
+
+#[test]
+fn the_table_names_every_example_and_none_that_is_not_there() {
+    let page = read_file("man/trivet-checks.7");
+    let words = page.split_whitespace().filter_map(|word| word.strip_suffix(".toml.example"));
+    let named: BTreeSet<_> = words.map(str::to_owned).collect();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/trivet/check.d");
+    let files =
+        std::fs::read_dir(examples).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let there: BTreeSet<_> =
+        files.map(|name| name.strip_suffix(".toml.example").unwrap().to_owned()).collect();
+    assert_eq!(named, there);
 }

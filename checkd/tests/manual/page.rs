@@ -15,8 +15,8 @@ impl Key {
     /// `100ms to 1d; …`: the limits as the text begins with them.
     pub fn range(&self) -> Option<&str> {
         let (range, _) = self.text.split_once(['.', ';', ':', ','])?;
-        let [_, "to", _] = *range.split(' ').collect::<Vec<_>>() else { return None };
-        Some(range)
+        let [least, "to", _] = *range.split(' ').collect::<Vec<_>>() else { return None };
+        least.starts_with(|c: char| c.is_ascii_digit()).then_some(range)
     }
 
     /// `default 6s`, as TOML; `default: the server's` has none.

@@ -6,6 +6,7 @@
 
 pub mod authority;
 pub mod datagrams;
+pub mod mysql;
 pub mod openssl;
 pub mod script;
 pub mod servers;
