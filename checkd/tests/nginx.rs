@@ -38,6 +38,7 @@ impl Nginx {
         let address = Ipv4Addr::new(127, 64 | NUMBER.fetch_add(1, Ordering::SeqCst), high, low);
         world.root.write("www/page", "all is well\n");
         world.root.write("www/ssi/page", "<!--# echo var=\"uri\" --> is well\n");
+        world.root.write("www/10k", &"<p>The quick brown fox jumps over the lazy dog.</p>\n".repeat(197));
         world.root.write("www/large", &"x".repeat(1_000_000));
         let root = world.root.path().display().to_string();
         let certificate = Authority::new(&world.root).issue(&Leaf::for_name("www.example.com")).path;
@@ -266,4 +267,46 @@ fn a_server_that_is_still_sending_when_the_outcome_is_known_can_send_to_its_end(
     watcher.watch(&[("web", &stubborn.address)]);
     let end = report.recv_timeout(support::PATIENCE).expect("the end of a probe");
     assert_eq!(end, Err(ErrorKind::ConnectionReset));
+}
+
+/// Processor time, sockets and all. To be had again:
+/// `cargo test --release -p checkd --test nginx -- --ignored --nocapture what_a_probe_of_10_kib_costs`
+#[test]
+#[ignore = "a measurement: figures, not a verdict"]
+fn what_a_probe_of_10_kib_costs() {
+    let digest = "digest = \"sha256:ce689d7034431aed4b32a69231f44e5442c79b21100745b0c07ddff065a39308\"";
+    for (name, keys) in [
+        ("the head only", "method = \"HEAD\""),
+        ("nothing of the body", ""),
+        ("contains, at its end", "not_contains = \"panic\"\ncontains = \"fox\""),
+        ("matches, to its end", "not_matches = \"(?i)panic|[0-9]+ errors\""),
+        ("digest, SHA-256", digest),
+    ] {
+        let world = World::new();
+        let nginx = Nginx::start(&world);
+        let mut targets = Vec::new();
+        for number in 0..100 {
+            let check = format!("c{number}");
+            let keys = format!(
+                "type = \"http\"\ninterval = \"100ms\"\ntimeout = \"20s\"\npath = \"/10k\"\n{keys}\n"
+            );
+            world.check(&check, &keys);
+            targets.push((check, nginx.target()));
+        }
+        let (_bus, checkd) = (world.start_bus(), world.start_checkd());
+        let watcher = Watcher::new(&world);
+        let targets: Vec<(&str, &str)> =
+            targets.iter().map(|(check, target)| (&**check, &**target)).collect();
+        watcher.watch(&targets);
+        let probes = || {
+            let log = fs::read(world.root.path().join("access.log")).unwrap_or_default();
+            log.iter().filter(|byte| **byte == b'\n').count()
+        };
+        until("all are going", || (probes() > 500).then_some(()));
+        let before = (probes(), checkd.processor_time());
+        until("5,000 probes", || (probes() > before.0 + 5_000).then_some(()));
+        let after = (probes(), checkd.processor_time());
+        let each = (after.1 - before.1) / u32::try_from(after.0 - before.0).unwrap();
+        println!("10 KiB from nginx, {name:22} {each:?} a probe, at most {} KiB", checkd.memory_at_most());
+    }
 }

@@ -172,6 +172,17 @@ impl Checkd {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }
 
+    /// What its threads have spent so far.
+    pub fn processor_time(&self) -> Duration {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let spent = threads.map(|thread| {
+            let text = fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();
+            let nanoseconds = text.split_whitespace().next().unwrap();
+            Duration::from_nanos(nanoseconds.parse().unwrap())
+        });
+        spent.sum()
+    }
+
     /// The most memory that it ever had, KiB.
     pub fn memory_at_most(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
