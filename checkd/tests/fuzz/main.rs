@@ -110,6 +110,17 @@ fn no_dns_answer_is_misread() {
 }
 
 #[test]
+fn no_certificate_is_misread() {
+    let made = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let params = rcgen::CertificateParams::new(names).unwrap();
+        params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    };
+    let certificates = [made(&["www.example.com", "192.0.2.1", "2001:db8::1"]), made(&[])];
+    fuzz("certificates", &certificates, &["\x17\r", "\u{1b}[31m", "\0"], INPUTS, targets::certificate);
+}
+
+#[test]
 fn no_datagram_is_misread() {
     let echo = |kind: u8| {
         let token = 0x0123_4567_89ab_cdef_u64.to_be_bytes();

@@ -12,6 +12,7 @@ use checkd::exec::frame;
 use checkd::exec::last_line::LastLine;
 use checkd::probe::dialog::{self, Script, ldap, mysql, postgresql, redis};
 use checkd::probe::http::{self, Digest, Expectations, Method, Pattern, Request, Text};
+use checkd::probe::tls::{self, Peer};
 use checkd::probe::{Conversation, Exchange, Kind, Outcome, Reply, Route, dns, exec, ping, status, udp};
 use checkd::registry::Record;
 use checkd::results::{self, Timeline};
@@ -248,6 +249,15 @@ fn questions() -> [dns::Settings; 3] {
             ..Settings::default()
         },
     ]
+}
+
+/// A server's certificate, in the reason of a check that passes.
+pub(crate) fn certificate(bytes: &[u8]) {
+    let peer = Peer { protocol: "TLS 1.3", certificate: Some(bytes), is_asked: false, now: Duration::ZERO };
+    match tls::Probe::new(tls::Settings::default()).on_secured(&peer) {
+        Some(Outcome::Pass(reason)) => readable(&reason),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A set of status codes.
