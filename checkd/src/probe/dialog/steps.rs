@@ -84,7 +84,7 @@ pub(super) struct Steps {
     names: Names,
     /// The step that is under way, from 0.
     number: usize,
-    /// The first line of what was last said.
+    /// The command that was last said.
     said: String,
     /// How often this step has looked at what came.
     looks: u32,
@@ -111,7 +111,7 @@ impl Steps {
         self.looks = 0;
         let text = step.send.bytes(&self.names);
         if !text.is_empty() {
-            self.said = words(&text);
+            self.said = command(&text);
         }
         if step.starttls {
             return Move::Secure { taken, request: Vec::new(), text };
@@ -173,8 +173,18 @@ impl Protocol for Steps {
             Some(Expect::Bytes(bytes)) => format!("the bytes {}", hex(bytes)),
             None => "nothing".to_owned(),
         };
-        let after = if self.said.is_empty() { String::new() } else { format!(" after '{}'", self.said) };
+        let after = if self.said.is_empty() { String::new() } else { format!(" after {}", self.said) };
         format!("step {number} waits for {expected}{after}")
+    }
+}
+
+/// The first word, if it is one of capital letters: what follows it, or is said instead, may be a password.
+fn command(text: &[u8]) -> String {
+    let word = text.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    if word.len() < text.len() && word.iter().all(u8::is_ascii_uppercase) {
+        words(word)
+    } else {
+        String::new()
     }
 }
 

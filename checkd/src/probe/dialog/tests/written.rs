@@ -95,21 +95,32 @@ fn a_time_limit_says_which_step_waited_for_what_and_what_had_come() {
     );
     assert_eq!(probe.on_received(b"220 a\r\n"), None);
     assert!(
-        told(&probe).ends_with("step 2 waits for \"^250 \" after 'EHLO x': 0 of 8 bytes sent"),
+        told(&probe).ends_with("step 2 waits for \"^250 \" after EHLO: 0 of 8 bytes sent"),
         "{}",
         told(&probe)
     );
     probe.on_sent(8);
     assert!(
-        told(&probe).ends_with("step 2 waits for \"^250 \" after 'EHLO x': nothing received"),
+        told(&probe).ends_with("step 2 waits for \"^250 \" after EHLO: nothing received"),
         "{}",
         told(&probe)
     );
     assert_eq!(probe.on_received(b"250-x\r\n"), None);
-    assert!(told(&probe).ends_with("after 'EHLO x': 7 bytes received, '250-x'"), "{}", told(&probe));
+    assert!(told(&probe).ends_with("after EHLO: 7 bytes received, '250-x'"), "{}", told(&probe));
     assert_eq!(probe.on_received(b"250 x\r\n"), None, "the farewell is under way");
     assert_eq!(probe.decided(), Some(Outcome::Pass("2 steps passed".into())));
     assert_eq!(probe.on_closed(), Outcome::Pass("2 steps passed".into()));
+}
+
+#[test]
+fn no_reason_tells_what_was_said_after_a_command() {
+    for said in ["AUTH PLAIN hunter2\r\n", "hunter2\r\n", "hunter2", "user hunter2\r\n"] {
+        let settings = dialog(vec![step("", said), step("^250 ", "")]);
+        let mut probe = Probe::new(&settings, route());
+        assert_eq!(probe.on_connected(), None);
+        probe.on_sent(probe.unsent().len());
+        assert!(!probe.progress().contains("hunter2"), "{}", probe.progress());
+    }
 }
 
 #[test]
