@@ -213,7 +213,7 @@ impl Shown {
             commands: commands.clone(),
             readers: Arc::default(),
         };
-        shown.update_objects(session).await?;
+        shown.update_objects(session, &Checks::default()).await?;
         Ok(shown)
     }
 
@@ -221,8 +221,8 @@ impl Shown {
         let connection = &session.connection;
         let checks = Arc::clone(&session.model.latest().checks);
         if !Arc::ptr_eq(&checks, &self.checks) {
-            self.checks = checks;
-            self.update_objects(session).await?;
+            let before = std::mem::replace(&mut self.checks, checks);
+            self.update_objects(session, &before).await?;
         }
         if let Some((generation, rows)) = news.take() {
             stale.add(rows.iter().map(|row| &*row.check).filter(|check| self.checks.contains_key(*check)));
@@ -239,7 +239,8 @@ impl Shown {
         Ok(())
     }
 
-    async fn update_objects(&mut self, session: &Session<Snapshot>) -> zbus::Result<()> {
+    /// Looks only at what is another check than `before`: each that is looked at costs the loop a list of its targets.
+    async fn update_objects(&mut self, session: &Session<Snapshot>, before: &Checks) -> zbus::Result<()> {
         let names: Vec<&str> = self.checks.keys().map(String::as_str).collect();
         let make = |name: &str| Check {
             name: name.to_owned(),
@@ -247,7 +248,8 @@ impl Shown {
             commands: self.commands.clone(),
             readers: Arc::clone(&self.readers),
         };
-        self.objects.update(&session.connection, &names, make).await
+        let differs = |name: &str| self.checks.get(name) != before.get(name);
+        self.objects.update_changed(&session.connection, &names, differs, make).await
     }
 }
 

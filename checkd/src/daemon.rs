@@ -35,6 +35,8 @@ const DUE_PER_TURN: usize = 256;
 const PUBLISH_PERIOD: Duration = Duration::from_millis(20);
 /// Rows of one HealthChanged.
 const NEWS: usize = 4096;
+/// Thousands of probes a second share their wake-ups: what becomes due this soon after others waits for so long.
+const GATHERING: Duration = Duration::from_millis(2);
 /// One read of one socket in one turn.
 const BUFFER: usize = 16 * 1024;
 /// A timeout that is noticed this late says more about us than about the server: the machine was suspended, or
@@ -88,6 +90,8 @@ pub struct Daemon {
     snapshot_is_old: bool,
     /// When the next snapshot may be published, and the next news told.
     publish_at: Instant,
+    /// Before this, nothing is looked at only because it is due.
+    look_at: Instant,
 }
 
 impl Daemon {
@@ -110,7 +114,7 @@ impl Daemon {
         events.register_forever(&signals, Interest::Read, Event::Signal).map_err(register)?;
         let register = Error::when("watch the commands");
         events.register_forever(&commands, Interest::Read, Event::Command).map_err(register)?;
-        let publish_at = events.clock().now();
+        let now = events.clock().now();
         let notify = Notify::start().map_err(Error::when("start the thread that talks to systemd"))?;
         Ok(Self {
             events,
@@ -130,7 +134,8 @@ impl Daemon {
             saver: Saver::new(writer),
             buffer: vec![0; BUFFER],
             snapshot_is_old: true,
-            publish_at,
+            publish_at: now,
+            look_at: now,
         })
     }
 
@@ -154,6 +159,9 @@ impl Daemon {
                 }
             }
             let actions = self.registry.on_time(now, DUE_PER_TURN);
+            if !actions.is_empty() {
+                self.look_at = now + GATHERING;
+            }
             self.perform(actions);
             self.repeat(now);
             self.farewells.on_time(&mut self.events, now);
@@ -178,7 +186,7 @@ impl Daemon {
         let now = self.events.clock().now();
         let work = [(!self.listings.is_empty()).then_some(now), self.saver.deadline(now, &self.registry)];
         let others = [
-            self.registry.deadline(),
+            self.registry.deadline().map(|at| at.max(self.look_at)),
             self.notify.deadline(),
             self.farewells.deadline(),
             self.journal.deadline(),
@@ -319,7 +327,7 @@ impl Daemon {
         match attempt.go_on(check, number, conversation) {
             Ok(former) => {
                 if let Some(former) = former {
-                    farewell::close(&mut self.events, &former);
+                    farewell::close(&mut self.events, former);
                 }
                 self.on_socket_ready(id, number);
             }
@@ -371,7 +379,7 @@ impl Daemon {
         };
         // These servers have had their time.
         for part in self.attempts.remove(&id).into_iter().flat_map(|running| running.attempt.into_parts()) {
-            farewell::reset(&mut self.events, &part);
+            farewell::reset(&mut self.events, part);
         }
         self.settle(id, outcome);
     }

@@ -47,12 +47,12 @@ impl Farewells {
         event: impl FnOnce(FarewellId) -> E,
     ) {
         if part.transport.take_leave(buffer) {
-            return close(events, &part);
+            return close(events, part);
         }
         if self.parts.len() >= self.limit
             && let Some((_, (_, oldest))) = self.parts.pop_first()
         {
-            reset(events, &oldest);
+            reset(events, oldest);
         }
         let id = FarewellId(self.next);
         self.next += 1;
@@ -62,7 +62,7 @@ impl Farewells {
             Some((token, _)) => events.change(token, &part.transport, Interest::Read).map(|()| token),
             None => events.register(&part.transport, Interest::Read, event),
         };
-        let Ok(token) = watched else { return reset(events, &part) };
+        let Ok(token) = watched else { return reset(events, part) };
         events.rename(token, event);
         part.registration = Some((token, Interest::Read));
         self.parts.insert(id, (events.clock().now() + PATIENCE, part));
@@ -75,7 +75,7 @@ impl Farewells {
         if part.transport.take_leave(buffer)
             && let Some((_, part)) = self.parts.remove(&id)
         {
-            close(events, &part);
+            close(events, part);
         }
     }
 
@@ -84,7 +84,7 @@ impl Farewells {
         while let Some(oldest) = self.parts.first_entry()
             && oldest.get().0 <= now
         {
-            reset(events, &oldest.remove().1);
+            reset(events, oldest.remove().1);
         }
     }
 
@@ -95,14 +95,14 @@ impl Farewells {
 }
 
 /// Close a part's connection as it is.
-pub fn close<E: Copy>(events: &mut EventLoop<E>, part: &Part) {
+pub fn close<E: Copy>(events: &mut EventLoop<E>, part: Part) {
     if let Some((token, _)) = part.registration {
-        events.deregister(token, &part.transport);
+        events.close(token, part.transport);
     }
 }
 
 /// Close a part's connection without a word, if it is one whose server should have closed it.
-pub fn reset<E: Copy>(events: &mut EventLoop<E>, part: &Part) {
+pub fn reset<E: Copy>(events: &mut EventLoop<E>, part: Part) {
     part.transport.reset();
     close(events, part);
 }

@@ -41,6 +41,8 @@ pub struct Stream {
     socket: Socket,
     endpoint: Endpoint,
     conversation: Box<dyn Conversation>,
+    /// The connection was only begun: whether it is there, the loop tells before it is asked for.
+    begun: bool,
     connected: bool,
     /// Bytes that were read after the outcome.
     left: usize,
@@ -75,13 +77,13 @@ impl Stream {
                 (socket, SockAddr::unix(path).map_err(|error| failed(&error))?)
             }
         };
-        match socket.connect(&address) {
-            Ok(()) => {}
-            Err(error) if errno_of(&error) == Errno::EINPROGRESS => {}
+        let begun = match socket.connect(&address) {
+            Ok(()) => false,
+            Err(error) if errno_of(&error) == Errno::EINPROGRESS => true,
             Err(error) => return Err(failed(&error)),
-        }
+        };
         let (connected, told) = (false, false);
-        Ok(Self { socket, endpoint, conversation, connected, told, tls: None, session: None, left: 0 })
+        Ok(Self { socket, endpoint, conversation, begun, connected, told, tls: None, session: None, left: 0 })
     }
 
     /// Let the conversation begin TLS, with these settings and a certificate for this name.
@@ -92,6 +94,9 @@ impl Stream {
 
     /// Go on as far as it goes without waiting; reads at most one buffer full.
     pub fn advance(&mut self, buffer: &mut [u8]) -> Step {
+        if std::mem::take(&mut self.begun) {
+            return Step::Wait(Interest::Write);
+        }
         if !self.connected {
             match self.finish_connecting() {
                 Some(step) => return step,
@@ -113,6 +118,7 @@ impl Stream {
 
     /// The probe's time is over. What has arrived by now still counts.
     pub fn on_timeout(&mut self, buffer: &mut [u8], timeout: Duration) -> Outcome {
+        self.begun = false;
         match (self.advance(buffer), self.conversation.decided()) {
             (Step::Done(outcome), _) | (Step::Wait(_) | Step::GoOn(_), Some(outcome)) => outcome,
             (Step::Wait(_) | Step::GoOn(_), None) => match &self.session {
@@ -187,15 +193,15 @@ impl Stream {
 
     /// `None`: connected.
     fn finish_connecting(&self) -> Option<Step> {
-        match self.socket.take_error() {
-            Ok(None) => {}
-            Ok(Some(error)) | Err(error) => return Some(Step::Done(self.on_error(&error))),
-        }
+        // A socket that has a peer is connected: only of the others need the kernel be asked what became of them.
         if let Err(error) = self.socket.peer_addr() {
-            if errno_of(&error) == Errno::ENOTCONN {
-                return Some(Step::Wait(Interest::Write));
+            if errno_of(&error) != Errno::ENOTCONN {
+                return Some(Step::Done(self.on_error(&error)));
             }
-            return Some(Step::Done(self.on_error(&error)));
+            return Some(match self.socket.take_error() {
+                Ok(None) => Step::Wait(Interest::Write),
+                Ok(Some(error)) | Err(error) => Step::Done(self.on_error(&error)),
+            });
         }
         // A port of this machine that nobody listens on, from the range that the kernel picks local ports from: TCP
         // can then connect a socket to itself. That is no server.
