@@ -1,11 +1,13 @@
 //! What it takes to be one of Trivet's daemons, and nothing about networking.
 //!
-//! Admission rule: used by all three daemons (`secret`: by those that have one), and about being a daemon.
-//! Configuration files and their mistakes (`dropin`, `document`, `reader`, `diagnostic`, `secret`, `units`), the loop
-//! and what wakes it (`event_loop`, `queue`, `signals`), and the outside (`bus`, `notify`, `log`, `cli`, `error`).
+//! Admission rule: used by all three daemons (`secret` and `systemd` by those that have one or hear it), and about being
+//! a daemon. Configuration files and their mistakes (`dropin`, `document`, `reader`, `diagnostic`, `secret`, `units`),
+//! the loop and what wakes it (`event_loop`, `queue`, `signals`), and the outside (`bus`, `client`, `systemd`, `notify`,
+//! `log`, `cli`, `error`).
 
 pub mod bus;
 pub mod cli;
+pub mod client;
 pub mod diagnostic;
 pub mod document;
 pub mod dropin;
@@ -17,5 +19,6 @@ pub mod queue;
 pub mod reader;
 pub mod secret;
 pub mod signals;
+pub mod systemd;
 pub mod testing;
 pub mod units;

@@ -2,7 +2,6 @@
 
 mod authority;
 mod checks;
-mod client;
 mod rows;
 mod services;
 pub(crate) mod targets;

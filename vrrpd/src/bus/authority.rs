@@ -1,5 +1,6 @@
 //! Who may command: root, and whom polkit allows it. Without polkit, root only.
 
+use daemon::client::is_absent;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,8 +9,6 @@ use zbus::fdo::{self, DBusProxy};
 use zbus::message::{Flags, Header};
 use zbus::names::BusName;
 use zbus::{Connection, Variant, connection};
-
-use super::client::is_absent;
 
 const NAME: &str = "org.freedesktop.PolicyKit1";
 const PATH: &str = "/org/freedesktop/PolicyKit1/Authority";

@@ -10,11 +10,11 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use daemon::bus::{Model, pause};
+use daemon::client::{Changes, RETRY, Seen, ended, is_absent, listen, new_owner, owners, signals};
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 use zbus::{Connection, Message, MessageStream};
 
-use super::client::{Changes, RETRY, Seen, ended, is_absent, listen, new_owner, owners, signals};
 use crate::status::Snapshot;
 use crate::track::news::News;
 use crate::track::{Target, Told, What};

@@ -8,11 +8,11 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use daemon::bus::{Model, path_element, pause};
+use daemon::client::{Changes, RETRY, Seen, ended, is_absent, is_called, listen, new_owner, owners, signals};
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 use zbus::{Connection, Message, MessageStream, OwnedVariant};
 
-use super::client::{Changes, RETRY, Seen, ended, is_absent, is_called, listen, new_owner, owners, signals};
 use crate::status::Snapshot;
 use crate::track::news::News;
 use crate::track::{Told, What};

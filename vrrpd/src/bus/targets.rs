@@ -17,13 +17,13 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use daemon::bus::{Model, pause};
+use daemon::client::{Changes, ended, is_called, listen, new_owner, owners, signals};
+use daemon::systemd::{MANAGER, NAME, PATH};
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use zbus::{Connection, Message, MessageStream, OwnedObjectPath};
 
-use super::client::{Changes, ended, is_called, listen, new_owner, owners, signals};
-use super::units::{MANAGER, NAME, PATH};
 use crate::daemon::message_id;
 use crate::router::StateName;
 use crate::status::{RouterStatus, Snapshot};

@@ -10,10 +10,10 @@ use daemon::diagnostic::{Location, Report, nearest};
 use daemon::document::{Kind, Table, Value};
 use daemon::dropin;
 use daemon::reader::{Located, Reader};
+use daemon::systemd::unit_name;
 
 use super::{interface_name, warn_if_missing};
 use crate::interfaces::Interfaces;
-use crate::track::units::unit_name;
 use crate::track::{Target, Tracker, What};
 use crate::types::Priority;
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use zbus::{Connection, OwnedObjectPath, connection};
 
-use super::super::client::{is_absent, is_called};
-use super::super::units::{MANAGER, NAME, PATH, subscribe};
 use super::{KINDS, Kind};
+use daemon::client::{is_absent, is_called};
+use daemon::systemd::{MANAGER, NAME, PATH, subscribe};
 
 /// How long a daemon that has ended waits for each of systemd's answers.
 const RELEASE: Duration = Duration::from_secs(2);
