@@ -11,7 +11,7 @@ use daemon::event_loop::{Interest, Token};
 use crate::check::Check;
 use crate::probe::random::{short_token, token};
 use crate::probe::{
-    Conversation, Exchange, Kind, Outcome, Route, dialog, dns, exec, http, ping, tcp, tls, udp,
+    Conversation, Exchange, Kind, Outcome, Route, dialog, dns, exec, http, ping, tcp, tls, udp, unit,
 };
 use crate::transport::Transport;
 use crate::transport::datagram::{Carrier, Datagram};
@@ -186,6 +186,8 @@ fn open(
             stream(check, route, number, Box::new(begin(request, route.target)))
         }
         Kind::Dialog(settings) => stream(check, route, number, Box::new(dialog::Probe::new(settings, route))),
+        // `daemon.rs` knows what was heard of it.
+        Kind::Unit(_) => Err(unit::unheard()),
         Kind::Exec(settings) => {
             let probe = exec::Probe::new(settings, route.endpoint, check.timeout, socket)?;
             let endpoint = Endpoint::Unix(Arc::clone(socket));

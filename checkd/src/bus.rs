@@ -17,8 +17,9 @@ use daemon::bus::{
     Objects, Publisher, Reply, Session, Turnstile, announce_changes, path_element, pause, properties,
 };
 use daemon::queue::{Receiver, Sender, queue};
+use daemon::systemd::follow;
 use futures_util::StreamExt;
-use futures_util::future::try_join3;
+use futures_util::future::try_join4;
 use zbus::fdo::DBusProxy;
 use zbus::names::BusName;
 use zbus::object_server::Interface;
@@ -28,6 +29,7 @@ use self::check::Check;
 use self::manager::Manager;
 use self::news::News;
 use crate::registry::{Checks, Detail, Judged, Row};
+use crate::units;
 
 const PATH: &str = "/org/trivet/Check1";
 const CHECKS: &str = "/org/trivet/Check1/check";
@@ -92,10 +94,10 @@ pub struct Bus {
 
 impl Bus {
     /// Start the bus thread; what it asks for comes out of the receiver.
-    pub fn start(first: Snapshot) -> io::Result<(Self, Receiver<Command>)> {
+    pub fn start(first: Snapshot, units: units::News) -> io::Result<(Self, Receiver<Command>)> {
         let (commands, receiver) = queue(COMMANDS)?;
         let news = Arc::new(News::default());
-        let service = Service { commands, news: Arc::clone(&news) };
+        let service = Service { commands, news: Arc::clone(&news), units };
         let publisher = daemon::bus::start(service, first)?;
         Ok((Self { publisher, news }, receiver))
     }
@@ -119,6 +121,8 @@ impl Bus {
 struct Service {
     commands: Sender<Command>,
     news: Arc<News>,
+    /// Where what systemd says of units goes.
+    units: units::News,
 }
 
 impl daemon::bus::Service for Service {
@@ -141,14 +145,25 @@ impl daemon::bus::Service for Service {
         let stale = Stale::default();
         let mut shown = Shown::new(&session, &self.commands, &connection).await?;
         session.take_name().await?;
+        let (mut wake, changes) = daemon::client::wake();
+        let wanted = || Arc::clone(&session.model.latest().checks);
+        let tell = |unit: &Arc<str>, state| self.units.tell(unit, state);
+        let follow = follow(&connection, changes, wanted, units::wanted, tell);
         let announce = async {
+            let mut checks = Arc::clone(&session.model.latest().checks);
             loop {
                 session.changed().await;
+                let latest = Arc::clone(&session.model.latest().checks);
+                if !Arc::ptr_eq(&checks, &latest) {
+                    checks = latest;
+                    let _ = wake.try_send(());
+                }
                 shown.update(&session, &self.news, &stale).await?;
             }
         };
         let forward = forward_departures(owners, &self.commands, &watchers);
-        try_join3(announce, forward, stale.invalidate(&connection)).await.map(|_: ((), (), ())| ())
+        let others = stale.invalidate(&connection);
+        try_join4(announce, forward, others, follow).await.map(|_: ((), (), (), ())| ())
     }
 }
 

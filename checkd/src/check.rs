@@ -36,6 +36,8 @@ impl Check {
     /// A check of this kind with every other setting at its default: every 6 s, 5 s at most; up at the first pass,
     /// down when a failure was confirmed by a second one a second later, as keepalived's TCP_CHECK does it.
     pub fn with_defaults(kind: Kind) -> Self {
+        // A unit's state is no measurement that another one could confirm.
+        let fall = if kind.unit().is_some() { 1 } else { 2 };
         Self {
             timeout: kind.default_timeout(),
             kind,
@@ -44,7 +46,7 @@ impl Check {
             retry_interval: Duration::from_secs(1),
             thresholds: Thresholds {
                 rise: NonZeroU32::MIN,
-                fall: NonZeroU32::new(2).expect("two is not zero"),
+                fall: NonZeroU32::new(fall).expect("neither is zero"),
             },
             damping: None,
             connect: Connect::default(),

@@ -10,6 +10,7 @@ mod ping;
 mod size;
 mod tls;
 mod udp;
+mod unit;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ const KEYS_OF_TYPES: &[(&str, &[&str])] = &[
     ("ping", ping::KEYS),
     ("dns", dns::KEYS),
     ("exec", exec::KEYS),
+    ("unit", unit::KEYS),
 ];
 
 /// The words after `type =`.
@@ -60,6 +62,7 @@ const TYPES: &[(&str, Type)] = &[
     ("ping", Type::Ping),
     ("dns", Type::Dns),
     ("exec", Type::Exec),
+    ("unit", Type::Unit),
 ];
 const OTHER_TYPES: &[(&str, &str)] = &[
     ("TCP_CHECK", "tcp"),
@@ -75,8 +78,6 @@ const OTHER_TYPES: &[(&str, &str)] = &[
 ];
 /// What others call an HTTP check with TLS.
 const HTTPS_TYPES: &[&str] = &["https", "SSL_GET"];
-/// Kinds of probe that are known but not built yet.
-const LATER_TYPES: &[&str] = &["unit"];
 
 #[derive(Clone, Copy)]
 enum Type {
@@ -88,6 +89,7 @@ enum Type {
     Dns,
     Exec,
     Dialog(dialog::Word),
+    Unit,
 }
 
 /// Everything that was configured.
@@ -177,10 +179,14 @@ fn read_check(
         Type::Ping => Some(Kind::Ping(ping::read(&mut reader))),
         Type::Dns => Some(Kind::Dns(Arc::new(dns::read(&mut reader)))),
         Type::Exec => {
-            exec::refuse_network_keys(&mut reader);
+            connect::refuse(&mut reader, &exec::NOT_FOR_COMMANDS);
             let (settings, runs) = exec::read(&mut reader, name).unzip();
             program = runs;
             settings.map(Kind::Exec)
+        }
+        Type::Unit => {
+            connect::refuse(&mut reader, &unit::NOT_FOR_UNITS);
+            unit::read(&mut reader).map(Kind::Unit)
         }
     };
     let tls = tls::read_for(&mut reader, files, kind.as_ref());
@@ -201,6 +207,7 @@ fn other_keys() -> Vec<(&'static str, String)> {
         .chain(judgement::OTHER_KEYS)
         .chain(http::OTHER_KEYS)
         .chain(exec::OTHER_KEYS)
+        .chain(unit::OTHER_KEYS)
         .chain(tls::OTHER_KEYS)
         .chain(dialog::OTHER_KEYS)
         .map(|(key, advice)| (*key, (*advice).to_owned()));
@@ -219,21 +226,12 @@ fn other_keys() -> Vec<(&'static str, String)> {
 fn read_type(reader: &mut Reader<'_>) -> Option<Type> {
     let dialogs = dialog::WORDS.iter().map(|(word, kind)| (*word, Type::Dialog(*kind)));
     let types: Vec<_> = TYPES.iter().copied().chain(dialogs).collect();
-    let words: Vec<String> = types.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-    let available = format!("{} are available", words.join(", "));
     let value = reader.value("type");
     if let Some(Value { kind: ValueKind::String(word), at }) = value
         && HTTPS_TYPES.contains(&word.as_str())
     {
         let message = format!("'type' cannot be \"{word}\"");
         reader.report().error(at, message).hint("write type = \"http\" and tls = true");
-        return None;
-    }
-    if let Some(Value { kind: ValueKind::String(word), at }) = value
-        && LATER_TYPES.contains(&word.as_str())
-    {
-        let message = format!("checks of type \"{word}\" are not available yet");
-        reader.report().error(at, message).hint(available);
         return None;
     }
     let others: Vec<_> = OTHER_TYPES.iter().chain(dialog::OTHER_WORDS).copied().collect();

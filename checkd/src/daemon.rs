@@ -21,12 +21,13 @@ use crate::config::{self, Configuration};
 use crate::farewell::{self, FarewellId, Farewells};
 use crate::journal::{self, Journal};
 use crate::listing::Listings;
-use crate::probe::{Conversation, Outcome};
+use crate::probe::{Conversation, Outcome, unit};
 use crate::registry::{Action, Judged, Registry};
 use crate::results::{self, Saver, Timeline};
 use crate::schedule::TargetId;
 use crate::target::WallClock;
 use crate::transport::Step;
+use crate::units::{self, Units};
 use daemon::error::Error;
 
 /// Probes that one turn starts or ends, so that sockets are read in between.
@@ -47,6 +48,8 @@ const TOO_LATE: Duration = Duration::from_secs(1);
 enum Event {
     Signal,
     Command,
+    /// Systemd has said something of a unit.
+    Units,
     /// A part of a running probe.
     Probe(TargetId, usize),
     /// A connection whose probe has ended.
@@ -75,6 +78,7 @@ pub struct Daemon {
     root: PathBuf,
     /// Where checkd-exec listens.
     exec: Arc<Path>,
+    units: Units,
     registry: Registry,
     attempts: HashMap<TargetId, Running>,
     farewells: Farewells,
@@ -108,10 +112,13 @@ impl Daemon {
         remember(&mut registry, &file, events.clock());
         let writer =
             results::Writer::start(file).map_err(Error::when("start the thread that saves results"))?;
+        let (unit_news, units) = units::units().map_err(Error::when("open the way for what systemd says"))?;
         let (bus, commands) =
-            Bus::start(snapshot_of(&registry)).map_err(Error::when("start the bus thread"))?;
+            Bus::start(snapshot_of(&registry), unit_news).map_err(Error::when("start the bus thread"))?;
         let register = Error::when("watch the signals");
         events.register_forever(&signals, Interest::Read, Event::Signal).map_err(register)?;
+        let register = Error::when("watch what systemd says");
+        events.register_forever(&units, Interest::Read, Event::Units).map_err(register)?;
         let register = Error::when("watch the commands");
         events.register_forever(&commands, Interest::Read, Event::Command).map_err(register)?;
         let now = events.clock().now();
@@ -125,6 +132,7 @@ impl Daemon {
             journal: Journal::default(),
             exec: daemon::cli::below(&root, crate::exec::SOCKET).into(),
             root,
+            units,
             registry,
             attempts: HashMap::new(),
             farewells: Farewells::default(),
@@ -152,6 +160,7 @@ impl Daemon {
                 match event {
                     Event::Signal => stop |= self.on_signals(now),
                     Event::Command => self.on_commands(now),
+                    Event::Units => self.on_unit_news(now),
                     Event::Probe(id, part) => self.on_socket_ready(id, part),
                     Event::Farewell(id) => {
                         self.farewells.on_ready(&mut self.events, &mut self.buffer, id);
@@ -224,6 +233,7 @@ impl Daemon {
             journal::tell_disabled(&configuration.disabled);
             let actions = self.registry.on_reload(now, self.wall(now), configuration.checks);
             self.perform(actions);
+            self.units.forget_all_but(self.registry.checks());
             self.snapshot_is_old = true;
             log::info!("configuration reloaded: {} checks", self.registry.checks().len());
         }
@@ -283,7 +293,21 @@ impl Daemon {
         }
     }
 
+    fn on_unit_news(&mut self, now: Instant) {
+        for name in self.units.take_news() {
+            let Some(outcome) = self.units.get(&name).map(unit::outcome) else { continue };
+            for id in self.registry.on_unit_news(now, &name) {
+                self.settle(id, outcome.clone());
+            }
+        }
+    }
+
     fn start(&mut self, id: TargetId, check: &Arc<Check>, address: std::net::SocketAddr) {
+        if let Some(name) = check.kind.unit() {
+            // Nothing was heard yet: the probe waits for it.
+            let known = self.units.get(name).map(unit::outcome);
+            return known.into_iter().for_each(|outcome| self.settle(id, outcome));
+        }
         match Attempt::open(check, address, self.events.clock().now(), &self.exec) {
             Ok(attempt) => {
                 let parts = attempt.len();
@@ -371,7 +395,10 @@ impl Daemon {
     }
 
     fn time_out(&mut self, id: TargetId, late: Duration) {
-        let Some(Running { check, attempt, .. }) = self.attempts.get_mut(&id) else { return };
+        let Some(Running { check, attempt, .. }) = self.attempts.get_mut(&id) else {
+            // It waits for systemd to say something, and for nothing else.
+            return self.settle(id, unit::unheard());
+        };
         let outcome = if late > TOO_LATE {
             Outcome::Local(format!("checkd itself did not run for {}", format_duration(late)))
         } else {

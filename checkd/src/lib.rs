@@ -16,4 +16,5 @@ pub mod results;
 pub mod schedule;
 pub mod target;
 pub mod transport;
+pub mod units;
 pub mod watchers;

@@ -9,6 +9,7 @@ mod reload;
 mod rows;
 mod slots;
 mod target;
+mod units;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;

@@ -17,6 +17,11 @@ pub const RETRY: Duration = Duration::from_secs(2);
 /// The other end of "look at the model": one wake-up, which several may have become.
 pub type Changes = mpsc::Receiver<()>;
 
+/// Both ends: `try_send` to the first, and let it fail: then a wake-up is on its way already.
+pub fn wake() -> (mpsc::Sender<()>, Changes) {
+    mpsc::channel(0)
+}
+
 /// A set of what is wanted as it was last acted upon. What was taken out and put back between two looks is in both sets,
 /// but the loop has forgotten what it knew of it.
 #[derive(Debug)]

@@ -31,6 +31,24 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Connect {
     }
 }
 
+/// Keys of this file that a kind has no use for.
+pub(super) struct Refused {
+    pub(super) keys: &'static [&'static str],
+    /// The kind, with its article.
+    pub(super) what: &'static str,
+    pub(super) hint: &'static str,
+}
+
+/// Say so of each that is there.
+pub(super) fn refuse(reader: &mut Reader<'_>, refused: &Refused) {
+    for key in refused.keys {
+        if let Some(value) = reader.value(key) {
+            let message = format!("'{key}' is not for {}", refused.what);
+            reader.report().error(&value.at, message).hint(refused.hint);
+        }
+    }
+}
+
 fn parse_address(text: &str) -> Result<IpAddr, String> {
     match text.parse::<IpAddr>() {
         Ok(address) if address.is_unspecified() => {

@@ -39,8 +39,12 @@ pub(super) const OTHER_KEYS: &[(&str, &str)] = &[
     ("misc_dynamic", "keepalived's misc_dynamic is weight_from = \"exit-status\" here"),
     ("user", "every command runs as the user trivet-exec (systemctl edit checkd-exec for another one)"),
 ];
-/// Keys that every kind over the network has, and a command has no use for.
-const NOT_FOR_COMMANDS: [&str; 3] = ["source", "interface", "mark"];
+/// Keys that every kind over the network has, and a command has no use for: it opens its own connections.
+pub(super) const NOT_FOR_COMMANDS: super::connect::Refused = super::connect::Refused {
+    keys: &["source", "interface", "mark"],
+    what: "a command",
+    hint: "a command opens its own connections: give it this as an argument",
+};
 
 /// A configured program, and where the configuration names it.
 #[derive(Clone, Debug)]
@@ -57,16 +61,6 @@ pub(super) fn read(reader: &mut Reader<'_>, check: &str) -> Option<(Settings, Pr
     let path = PathBuf::from(command.first()?);
     let settings = Settings { check: check.to_owned(), command, status_is_weight: weight.is_some() };
     Some((settings, Program { path, at }))
-}
-
-/// The keys of [`NOT_FOR_COMMANDS`] that are there.
-pub(super) fn refuse_network_keys(reader: &mut Reader<'_>) {
-    for key in NOT_FOR_COMMANDS {
-        if let Some(value) = reader.value(key) {
-            let message = format!("'{key}' is not for a command: it opens its own connections");
-            reader.report().error(&value.at, message).hint("give it to the command as an argument");
-        }
-    }
 }
 
 fn read_command(reader: &mut Reader<'_>) -> Option<(Vec<String>, Location)> {

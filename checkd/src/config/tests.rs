@@ -43,7 +43,8 @@ fn http_settings(check: &Check) -> &http::Request {
         | Kind::Udp(_)
         | Kind::Ping(_)
         | Kind::Exec(_)
-        | Kind::Dialog(_) => {
+        | Kind::Dialog(_)
+        | Kind::Unit(_) => {
             panic!("not http")
         }
     }
@@ -143,9 +144,8 @@ fn unknown_keys_are_answered_with_ours_for_keepalived_s() {
 #[test]
 fn a_type_that_is_not_there_is_answered_with_those_that_are() {
     assert!(errors("interval = 3\n").contains("'type' is missing"));
-    let report = errors("type = \"unit\"\n");
-    assert!(report.contains("checks of type \"unit\" are not available yet"), "{report}");
-    assert!(report.contains("\"tcp\", \"tls\", ") && report.contains(" are available"), "{report}");
+    let report = errors("type = \"qqqqqqqqqqqq\"\n");
+    assert!(report.contains("one of \"tcp\", \"tls\", "), "{report}");
     assert!(errors("type = \"HTTP_GET\"\n").contains("write \"http\""));
     for https in ["https", "SSL_GET"] {
         let report = errors(&format!("type = \"{https}\"\n"));

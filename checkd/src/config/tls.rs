@@ -62,7 +62,7 @@ pub(super) fn read_for(
     kind: Option<&Kind>,
 ) -> Option<Arc<Settings>> {
     match kind? {
-        Kind::Tcp | Kind::Udp(_) | Kind::Ping(_) | Kind::Dns(_) | Kind::Exec(_) => None,
+        Kind::Tcp | Kind::Udp(_) | Kind::Ping(_) | Kind::Dns(_) | Kind::Unit(_) | Kind::Exec(_) => None,
         Kind::Tls(_) => read(reader, files, &[]),
         Kind::Http(settings) => {
             let hosts = settings.requests().iter().filter_map(|request| request.host.as_deref());

@@ -29,6 +29,9 @@ use super::{KILL_GRACE, TERM_GRACE, failure, tree};
 
 /// How long the other side may take to send its request, or to take a report.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What tells that the listener has ended. Who does not wait for this signal is not ended by it: it may come while the
+/// command is being started, with no signal blocked.
+const ORPHANED: Signal = Signal::SIGURG;
 /// One read of the output.
 const BUFFER: usize = 64 * 1024;
 /// What a pipe may still hold when the command has ended, in reads of [`BUFFER`]. Who goes on writing is not waited for.
@@ -57,7 +60,7 @@ const NOT_THEIRS: [&str; 9] = [
 /// What kept it from its work. The command is not running any more.
 pub fn run(server: Pid) -> Result<(), Error> {
     prctl::set_child_subreaper(true).map_err(io::Error::from).map_err(Error::when("adopt orphans"))?;
-    let end_with_it = prctl::set_pdeathsig(Signal::SIGTERM).map_err(io::Error::from);
+    let end_with_it = prctl::set_pdeathsig(ORPHANED).map_err(io::Error::from);
     end_with_it.map_err(Error::when("end with the listener"))?;
     let _ = prctl::set_name(c"checkd-exec");
     // The unit says the same (LimitCORE=), and may forbid the call.
@@ -82,6 +85,7 @@ pub fn run(server: Pid) -> Result<(), Error> {
     let _ = report(&mut connection, &Report::Started);
     let mut runner =
         Runner::new(connection, signals, child, output).map_err(Error::when("watch the command"))?;
+    runner.cancelled = getppid() != server;
     runner.follow(request.limit)
 }
 
@@ -132,7 +136,7 @@ fn start(request: &Request) -> io::Result<(SignalFd, Started)> {
     SigSet::empty().thread_set_mask()?;
     let child = command.spawn();
     let mut mask = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT] {
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, ORPHANED] {
         mask.add(signal);
     }
     mask.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;

@@ -17,6 +17,7 @@ pub mod status;
 pub mod tcp;
 pub mod tls;
 pub mod udp;
+pub mod unit;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -70,6 +71,7 @@ pub enum Kind {
     Tls(tls::Settings),
     Http(http::Settings),
     Exec(exec::Settings),
+    Unit(unit::Settings),
     Udp(Arc<udp::Settings>),
     Ping(ping::Settings),
     /// All that speak by turns, ready-made or written by the administrator.
@@ -85,6 +87,7 @@ impl Kind {
             Self::Tls(_) => "tls",
             Self::Http(_) => "http",
             Self::Exec(_) => "exec",
+            Self::Unit(_) => "unit",
             Self::Udp(_) => "udp",
             Self::Ping(_) => "ping",
             Self::Dialog(settings) => settings.as_str(),
@@ -96,7 +99,7 @@ impl Kind {
     pub fn needs_port(&self) -> bool {
         match self {
             Self::Tcp | Self::Tls(_) | Self::Http(_) | Self::Udp(_) => true,
-            Self::Ping(_) | Self::Dns(_) => false,
+            Self::Ping(_) | Self::Dns(_) | Self::Unit(_) => false,
             Self::Exec(settings) => settings.needs_port(),
             Self::Dialog(settings) => settings.default_port().is_none(),
         }
@@ -105,7 +108,13 @@ impl Kind {
     /// Where a target that names no port is probed.
     pub fn default_port(&self) -> Option<u16> {
         match self {
-            Self::Tcp | Self::Tls(_) | Self::Http(_) | Self::Udp(_) | Self::Ping(_) | Self::Exec(_) => None,
+            Self::Tcp
+            | Self::Tls(_)
+            | Self::Http(_)
+            | Self::Udp(_)
+            | Self::Ping(_)
+            | Self::Exec(_)
+            | Self::Unit(_) => None,
             Self::Dialog(settings) => settings.default_port(),
             Self::Dns(_) => Some(dns::PORT),
         }
@@ -123,7 +132,8 @@ impl Kind {
             | Self::Ping(_)
             | Self::Dns(_)
             | Self::Exec(_)
-            | Self::Dialog(_) => Duration::from_secs(5),
+            | Self::Dialog(_)
+            | Self::Unit(_) => Duration::from_secs(5),
         }
     }
 
@@ -138,6 +148,7 @@ impl Kind {
             | Self::Udp(_)
             | Self::Ping(_) => false,
             Self::Exec(settings) => !settings.needs_address(),
+            Self::Unit(_) => true,
         }
     }
 
@@ -149,6 +160,7 @@ impl Kind {
             | Self::Tls(_)
             | Self::Dns(_)
             | Self::Dialog(_)
+            | Self::Unit(_)
             | Self::Http(_)
             | Self::Udp(_)
             | Self::Ping(_) => Duration::ZERO,
@@ -163,6 +175,7 @@ impl Kind {
             | Self::Tls(_)
             | Self::Dns(_)
             | Self::Dialog(_)
+            | Self::Unit(_)
             | Self::Udp(_)
             | Self::Ping(_)
             | Self::Exec(_) => 1,
@@ -178,6 +191,7 @@ impl Kind {
             | Self::Tls(_)
             | Self::Dns(_)
             | Self::Dialog(_)
+            | Self::Unit(_)
             | Self::Udp(_)
             | Self::Ping(_)
             | Self::Exec(_) => None,
@@ -191,6 +205,7 @@ impl Kind {
             | Self::Tls(_)
             | Self::Dns(_)
             | Self::Dialog(_)
+            | Self::Unit(_)
             | Self::Udp(_)
             | Self::Ping(_)
             | Self::Exec(_) => "",

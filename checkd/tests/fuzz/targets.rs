@@ -304,7 +304,8 @@ pub(crate) fn drop_in(bytes: &[u8]) {
             | Kind::Udp(_)
             | Kind::Ping(_)
             | Kind::Exec(_)
-            | Kind::Dialog(_) => {}
+            | Kind::Dialog(_)
+            | Kind::Unit(_) => {}
             Kind::Http(settings) => settings.requests().iter().for_each(request),
         }
     });

@@ -19,8 +19,11 @@ const NONSENSE: &str = "qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq";
 /// The subsections that are about no kind.
 const COMMON: [&str; 4] = ["EVERY CHECK", "Where a probe goes", "TLS", "Passwords"];
 /// What a kind cannot be without.
-const REQUIRED: [(&str, &str); 2] =
-    [("exec", "command = [\"/bin/true\"]\n"), ("dialog", "step = [{ send = \"x\" }]\n")];
+const REQUIRED: [(&str, &str); 3] = [
+    ("unit", "unit = \"x.service\"\n"),
+    ("exec", "command = [\"/bin/true\"]\n"),
+    ("dialog", "step = [{ send = \"x\" }]\n"),
+];
 /// Values that are out of nearly every range.
 const OUTSIDE: [&str; 4] = ["-9223372036854775808", "9223372036854775807", "\"99999d\"", "\"0\""];
 

@@ -1,0 +1,219 @@
+//! Checks of units, with a systemd that says what the test wants, on a private bus.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests, too")]
+
+mod support;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use daemon::bus::path_element;
+use support::watcher::Watcher;
+use support::{World, until};
+use zbus::{Connection, OwnedVariant, Variant, connection, interface};
+
+const NAME: &str = "org.freedesktop.systemd1";
+const PATH: &str = "/org/freedesktop/systemd1";
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+
+/// ActiveState, SubState, LoadState and Result.
+type State = [&'static str; 4];
+
+#[derive(Clone, Default)]
+struct Model {
+    states: Arc<Mutex<HashMap<String, State>>>,
+    subscribers: Arc<Mutex<HashSet<String>>>,
+}
+
+struct Manager(Model);
+
+#[interface(name = "org.freedesktop.systemd1.Manager")]
+impl Manager {
+    #[allow(clippy::needless_pass_by_value, reason = "zbus hands it over")]
+    fn subscribe(&self, #[zbus(header)] header: zbus::message::Header<'_>) {
+        let sender = header.sender().map(ToString::to_string).unwrap_or_default();
+        self.0.subscribers.lock().unwrap().insert(sender);
+    }
+}
+
+/// What systemd has of one unit.
+struct Unit {
+    model: Model,
+    unit: String,
+}
+
+#[interface(name = "org.freedesktop.systemd1.Unit")]
+impl Unit {
+    #[zbus(property)]
+    fn active_state(&self) -> &str {
+        self.model.state(&self.unit)[0]
+    }
+
+    #[zbus(property)]
+    fn sub_state(&self) -> &str {
+        self.model.state(&self.unit)[1]
+    }
+
+    #[zbus(property)]
+    fn load_state(&self) -> &str {
+        self.model.state(&self.unit)[2]
+    }
+}
+
+/// What it has of a service beyond that.
+struct Service {
+    model: Model,
+    unit: String,
+}
+
+#[interface(name = "org.freedesktop.systemd1.Service")]
+impl Service {
+    #[zbus(property)]
+    fn result(&self) -> &str {
+        self.model.state(&self.unit)[3]
+    }
+}
+
+impl Model {
+    fn state(&self, unit: &str) -> State {
+        let states = self.states.lock().unwrap();
+        states.get(unit).copied().unwrap_or(["inactive", "dead", "not-found", "success"])
+    }
+}
+
+fn pair((name, text): (&str, &str)) -> (String, OwnedVariant) {
+    (name.to_owned(), OwnedVariant::try_from(Variant::from(text.to_owned())).unwrap())
+}
+
+struct Systemd {
+    connection: Connection,
+    model: Model,
+}
+
+impl Systemd {
+    fn start(world: &World, units: &[(&str, State)]) -> Self {
+        let model = Model::default();
+        let known = units.iter().map(|(unit, state)| ((*unit).to_owned(), *state));
+        model.states.lock().unwrap().extend(known);
+        let connection = zbus::block_on(async {
+            let mut builder = connection::Builder::address(world.bus_address().as_str())
+                .serve_at(PATH, Manager(model.clone()))
+                .name(NAME);
+            for unit in units.iter().map(|(unit, _)| *unit).chain(["nothing.service"]) {
+                let (model, unit) = (model.clone(), unit.to_owned());
+                let service = Service { model: model.clone(), unit: unit.clone() };
+                builder = builder.serve_at(path(&unit), service).serve_at(path(&unit), Unit { model, unit });
+            }
+            builder.build().await.unwrap()
+        });
+        Self { connection, model }
+    }
+
+    /// As systemd announces it: only to those who have subscribed, and without LoadState and Result.
+    fn announce(&self, unit: &str, state: State) {
+        self.model.states.lock().unwrap().insert(unit.to_owned(), state);
+        until("checkd has subscribed", || (!self.model.subscribers.lock().unwrap().is_empty()).then_some(()));
+        let changed: HashMap<String, OwnedVariant> =
+            [("ActiveState", state[0]), ("SubState", state[1])].map(pair).into();
+        let none: &[&str] = &[];
+        let body = (UNIT, changed, none);
+        let standard = "org.freedesktop.DBus.Properties";
+        let emit =
+            self.connection.emit_signal(None::<&str>, path(unit), standard, "PropertiesChanged", &body);
+        zbus::block_on(emit).unwrap();
+    }
+}
+
+fn path(unit: &str) -> String {
+    format!("{PATH}/unit/{}", path_element(unit))
+}
+
+const RUNNING: State = ["active", "running", "loaded", "success"];
+const STOPPING: State = ["deactivating", "stop-sigterm", "loaded", "success"];
+const FAILED: State = ["failed", "failed", "loaded", "exit-code"];
+
+/// So long that only an announcement can be why something is known.
+fn unit_check(world: &World, name: &str, unit: &str) {
+    let times = "interval = \"1d\"\nretry_interval = \"1h\"\ntimeout = \"5min\"\n";
+    world.check(name, &format!("type = \"unit\"\nunit = \"{unit}\"\n{times}"));
+}
+
+#[test]
+fn the_state_follows_systemd_at_once_whatever_the_interval() {
+    let world = World::new();
+    unit_check(&world, "nginx", "nginx");
+    unit_check(&world, "nothing", "nothing.service");
+    let _bus = world.start_bus();
+    let systemd = Systemd::start(&world, &[("nginx.service", RUNNING)]);
+    let _checkd = world.start_checkd();
+    let watcher = Watcher::new(&world);
+    let targets = [("nginx", ""), ("nothing", ""), ("nginx", "192.0.2.1:80")];
+    watcher.watch(&targets);
+    let reason = |check: &str, address: &str, state: &str, reason: &str| {
+        until(reason, || {
+            let (_, rows) = watcher.watch(&targets);
+            let row = rows.iter().find(|row| row.0 == check && row.1 == address)?;
+            (row.2 == state && row.3 == reason).then_some(())
+        });
+    };
+    reason("nginx", "", "up", "active (running)");
+    reason("nginx", "192.0.2.1:80", "up", "active (running)");
+    reason("nothing", "", "down", "systemd does not find such a unit");
+    for (state, word, words) in [
+        (STOPPING, "down", "deactivating (stop-sigterm)"),
+        (FAILED, "down", "failed (exit-code)"),
+        (["activating", "auto-restart", "loaded", "exit-code"], "down", "activating (auto-restart)"),
+        (["reloading", "reload", "loaded", "success"], "up", "reloading (reload)"),
+        (["inactive", "dead", "loaded", "success"], "down", "inactive (dead)"),
+        (RUNNING, "up", "active (running)"),
+    ] {
+        systemd.announce("nginx.service", state);
+        reason("nginx", "", word, words);
+        reason("nginx", "192.0.2.1:80", word, words);
+    }
+}
+
+#[test]
+fn without_systemd_nothing_is_known_and_with_it_everything_and_its_loss_is_no_fault_of_a_unit() {
+    let world = World::new();
+    unit_check(&world, "nginx", "nginx");
+    let _bus = world.start_bus();
+    let _checkd = world.start_checkd();
+    let watcher = Watcher::new(&world);
+    watcher.watch(&[("nginx", "")]);
+    let unknown = watcher.wait_for("nginx", "", "unknown");
+    assert!(unknown.3.starts_with("could not probe: systemd is not on the bus"), "{}", unknown.3);
+    let systemd = Systemd::start(&world, &[("nginx.service", RUNNING)]);
+    let up = watcher.wait_for("nginx", "", "up");
+    assert_eq!(up.3, "active (running)");
+    zbus::block_on(systemd.connection.close()).unwrap();
+    until("the loss of systemd is told, and changes nothing", || {
+        let (_, rows) = watcher.watch(&[("nginx", "")]);
+        assert_eq!(rows[0].2, "up");
+        rows[0].3.starts_with("could not probe: systemd is not on the bus").then_some(())
+    });
+    let systemd = Systemd::start(&world, &[("nginx.service", FAILED)]);
+    let down = watcher.wait_for("nginx", "", "down");
+    assert_eq!(down.3, "failed (exit-code)");
+    drop(systemd);
+}
+
+#[test]
+fn a_reload_that_adds_a_check_of_another_unit_has_systemd_asked_about_it() {
+    let world = World::new();
+    let _bus = world.start_bus();
+    let systemd = Systemd::start(&world, &[("nginx.service", RUNNING), ("bind.service", RUNNING)]);
+    let checkd = world.start_checkd();
+    let watcher = Watcher::new(&world);
+    watcher.watch(&[("nginx", ""), ("bind", "")]);
+    unit_check(&world, "nginx", "nginx");
+    checkd.reload();
+    watcher.wait_for("nginx", "", "up");
+    unit_check(&world, "bind", "bind");
+    checkd.reload();
+    watcher.wait_for("bind", "", "up");
+    systemd.announce("bind.service", STOPPING);
+    watcher.wait_for("bind", "", "down");
+    systemd.announce("nginx.service", STOPPING);
+    watcher.wait_for("nginx", "", "down");
+}
