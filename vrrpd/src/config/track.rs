@@ -21,8 +21,9 @@ use crate::types::Priority;
 const WEIGHTS: std::ops::RangeInclusive<i64> = -253..=253;
 /// The checks that need no file: of each the name is the type.
 const BUILT_IN_CHECKS: [&str; 2] = ["tcp", "ping"];
-/// The types of checks whose target has no port, and those that are about this machine and have no target.
-const WITHOUT_PORT: [&str; 2] = ["ping", "dns"];
+/// The types of checks whose target has no port, or need not name it, and those that are about this machine and have no target.
+const WITHOUT_PORT: [&str; 11] =
+    ["ping", "dns", "smtp", "imap", "pop3", "ftp", "nntp", "redis", "mysql", "postgresql", "ldap"];
 const OF_THIS_MACHINE: [&str; 2] = ["exec", "unit"];
 const KINDS: [&str; 4] = ["interface", "unit", "check", "service"];
 const OTHER_KEYS: &[(&str, &str)] = &[
@@ -268,6 +269,7 @@ mod tests {
         root.write("etc/trivet/check.d/drupal.toml", "type = 'http'");
         root.write("etc/trivet/check.d/resolver.toml", "type = 'dns'");
         root.write("etc/trivet/check.d/disk.toml", "type = 'exec'");
+        root.write("etc/trivet/check.d/mail.toml", "type = 'smtp'");
         root.write("etc/trivet/check.d/upstream.toml", "type = 'tcp'\naddress = '10.0.0.9'\nport = 80");
         root.write("etc/trivet/ipvs.d/web.toml", "address = '10.0.0.1:80'");
         let mut report = Report::new();
@@ -308,7 +310,7 @@ mod tests {
         let trackers = tracked(
             "track = [{ check = 'ping', target = '10.0.0.1' }, { check = 'ping', target = 'fe80::1%2' },\n\
              { check = 'resolver', target = '10.0.0.1' }, { check = 'resolver', target = '10.0.0.1:5353' },\n\
-             { check = 'disk' }, { check = 'upstream' }]",
+             { check = 'disk' }, { check = 'upstream' }, { check = 'mail', target = '10.0.0.1' }]",
         );
         let shown: Vec<String> = trackers.iter().map(|tracker| tracker.what.to_string()).collect();
         let expected = [
@@ -318,6 +320,7 @@ mod tests {
             "check resolver of 10.0.0.1:5353",
             "check disk",
             "check upstream",
+            "check mail of 10.0.0.1",
         ];
         assert_eq!(shown, expected);
     }
