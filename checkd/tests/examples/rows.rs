@@ -99,6 +99,16 @@ fn sip(request: &[u8]) -> Vec<u8> {
     if is_right { b"SIP/2.0 200 OK\r\n\r\n".to_vec() } else { Vec::new() }
 }
 
+/// The answer (RFC 1035, section 4.1) to a question for an address: this one.
+fn dns(request: &[u8], address: [u8; 4]) -> Vec<u8> {
+    let Some(name) = request.get(12..).and_then(|rest| rest.iter().position(|byte| *byte == 0)) else {
+        return Vec::new();
+    };
+    let question = &request[12..12 + name + 5];
+    let head = [&request[..2], &[0x85, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]].concat();
+    [&head, question, &[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4], &address].concat()
+}
+
 pub const ROWS: &[Row] = &[
     Row { example: "slow-tcp", keys: "", well: Script(MUTE), ill: Address("127.0.0.1:1", "") },
     Row {
@@ -132,6 +142,12 @@ pub const ROWS: &[Row] = &[
         ill: Address("192.0.2.1", "interface = \"lo\"\n"),
     },
     Row { example: "udp", keys: "", well: Datagrams(ntp), ill: Datagrams(|_| vec![0; 48]) },
+    Row {
+        example: "dns",
+        keys: "",
+        well: Datagrams(|request| dns(request, [192, 0, 2, 10])),
+        ill: Datagrams(|request| dns(request, [192, 0, 2, 99])),
+    },
     Row { example: "radius", keys: "", well: Datagrams(radius), ill: Datagrams(|_| Vec::new()) },
     Row {
         example: "sip-udp",
