@@ -44,6 +44,8 @@ fn read_keys() -> BTreeSet<String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut code = fs::read_to_string(here.join("src/config.rs")).expect("a file of this tree");
     sources(&here.join("src/config"), &mut code);
+    // Passwords are read by the crate that all daemons share.
+    code += &fs::read_to_string(here.join("../daemon/src/secret.rs")).expect("a file of this tree");
     // The level is read by the crate that all daemons share.
     let mut keys = BTreeSet::from(["log_level".to_owned()]);
     for method in METHODS {
