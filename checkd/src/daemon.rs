@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon::bus::Reply;
-use daemon::diagnostic::Report;
-use daemon::event_loop::{Clock, EventLoop, Interest};
+use daemon::event_loop::{EventLoop, Interest};
 use daemon::notify::Notify;
 use daemon::queue::Receiver;
 use daemon::signals::{Signal, Signals};
@@ -17,14 +16,16 @@ use daemon::units::format_duration;
 use crate::attempt::Attempt;
 use crate::bus::{Bus, Command, Snapshot};
 use crate::check::Check;
-use crate::config::{self, Configuration};
+use crate::config::Configuration;
 use crate::farewell::{self, FarewellId, Farewells};
 use crate::journal::{self, Journal};
 use crate::listing::Listings;
+use crate::loader::{Loaded, Loader};
 use crate::probe::{Conversation, Outcome, unit};
 use crate::registry::{Action, Judged, Registry};
-use crate::results::{self, Saver, Timeline};
+use crate::results::{self, Saver};
 use crate::schedule::TargetId;
+use crate::status::status;
 use crate::target::WallClock;
 use crate::transport::Step;
 use crate::units::{self, Units};
@@ -48,6 +49,8 @@ const TOO_LATE: Duration = Duration::from_secs(1);
 enum Event {
     Signal,
     Command,
+    /// The configuration was read again.
+    Loaded,
     /// Systemd has said something of a unit.
     Units,
     /// A part of a running probe.
@@ -75,7 +78,7 @@ pub struct Daemon {
     bus: Bus,
     notify: Notify,
     journal: Journal,
-    root: PathBuf,
+    loader: Loader,
     /// Where checkd-exec listens.
     exec: Arc<Path>,
     units: Units,
@@ -109,7 +112,7 @@ impl Daemon {
         let mut events = EventLoop::new().map_err(Error::when("open the event loop"))?;
         let mut registry = Registry::new(configuration.checks, seed, events.clock().now());
         let file = results::File::below(&root);
-        remember(&mut registry, &file, events.clock());
+        results::recall(&mut registry, &file, events.clock());
         let writer =
             results::Writer::start(file).map_err(Error::when("start the thread that saves results"))?;
         let (unit_news, units) = units::units().map_err(Error::when("open the way for what systemd says"))?;
@@ -121,6 +124,10 @@ impl Daemon {
         events.register_forever(&units, Interest::Read, Event::Units).map_err(register)?;
         let register = Error::when("watch the commands");
         events.register_forever(&commands, Interest::Read, Event::Command).map_err(register)?;
+        let exec = daemon::cli::below(&root, crate::exec::SOCKET).into();
+        let loader = Loader::new(root).map_err(Error::when("make the queue for reloads"))?;
+        let register = Error::when("watch for what a reload has read");
+        events.register_forever(&loader, Interest::Read, Event::Loaded).map_err(register)?;
         let now = events.clock().now();
         let notify = Notify::start().map_err(Error::when("start the thread that talks to systemd"))?;
         Ok(Self {
@@ -130,8 +137,8 @@ impl Daemon {
             bus,
             notify,
             journal: Journal::default(),
-            exec: daemon::cli::below(&root, crate::exec::SOCKET).into(),
-            root,
+            exec,
+            loader,
             units,
             registry,
             attempts: HashMap::new(),
@@ -158,8 +165,9 @@ impl Daemon {
             let mut stop = false;
             for (event, _) in ready.drain(..) {
                 match event {
-                    Event::Signal => stop |= self.on_signals(now),
+                    Event::Signal => stop |= self.on_signals(),
                     Event::Command => self.on_commands(now),
+                    Event::Loaded => self.on_loaded(now),
                     Event::Units => self.on_unit_news(now),
                     Event::Probe(id, part) => self.on_socket_ready(id, part),
                     Event::Farewell(id) => {
@@ -206,37 +214,49 @@ impl Daemon {
     }
 
     /// Whether to stop.
-    fn on_signals(&mut self, now: Instant) -> bool {
+    fn on_signals(&mut self) -> bool {
         let mut stop = false;
         while let Some(signal) = self.signals.next() {
             match signal {
-                Signal::Reload => self.reload(now),
+                Signal::Reload => self.reload(),
                 Signal::Stop => stop = true,
             }
         }
         stop
     }
 
-    /// All or nothing: one mistake anywhere, and everything stays as it was.
-    fn reload(&mut self, now: Instant) {
+    fn reload(&mut self) {
         self.notify.reloading();
-        let mut report = Report::new();
-        let configuration = config::load(&self.root, &mut report);
-        config::exec::warn(&configuration.programs, &mut report);
-        if report.has_errors() {
-            log::error!("the new configuration is refused, the former one stays in force:\n{report}");
-        } else {
-            if !report.is_empty() {
-                log::warn!("{report}");
-            }
-            daemon::log::set_level(configuration.settings.log_level);
-            journal::tell_disabled(&configuration.disabled);
-            let actions = self.registry.on_reload(now, self.wall(now), configuration.checks);
-            self.perform(actions);
-            self.units.forget_all_but(self.registry.checks());
-            self.snapshot_is_old = true;
-            log::info!("configuration reloaded: {} checks", self.registry.checks().len());
+        if let Err(error) = self.loader.begin() {
+            self.refuse(&format!("it cannot be read: {error}"));
         }
+    }
+
+    /// All or nothing: one mistake anywhere, and everything stays as it was.
+    fn on_loaded(&mut self, now: Instant) {
+        let Loaded { configuration, report } = match self.loader.take() {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => return,
+            Err(error) => return self.refuse(&format!("it cannot be read again: {error}")),
+        };
+        if report.has_errors() {
+            return self.refuse(&format!("\n{report}"));
+        }
+        if !report.is_empty() {
+            log::warn!("{report}");
+        }
+        daemon::log::set_level(configuration.settings.log_level);
+        journal::tell_disabled(&configuration.disabled);
+        let actions = self.registry.on_reload(now, self.wall(now), configuration.checks);
+        self.perform(actions);
+        self.units.forget_all_but(self.registry.checks());
+        self.snapshot_is_old = true;
+        log::info!("configuration reloaded: {} checks", self.registry.checks().len());
+        self.notify.ready();
+    }
+
+    fn refuse(&mut self, why: &str) {
+        log::error!("the new configuration is refused, the former one stays in force: {why}");
         self.notify.ready();
     }
 
@@ -454,7 +474,7 @@ impl Daemon {
             self.bus.put_news(generation, rows);
         }
         let snapshot = snapshot_of(&self.registry);
-        self.notify.status(&status(&snapshot));
+        self.notify.status(&status(snapshot.counts));
         self.bus.publish(snapshot);
         self.snapshot_is_old = false;
     }
@@ -464,56 +484,10 @@ impl Daemon {
     }
 }
 
-/// What an earlier run wrote. A file that makes no sense costs a line in the log.
-fn remember(registry: &mut Registry, file: &results::File, clock: Clock) {
-    let now = clock.now();
-    let records = match file.read() {
-        Ok(None) => return,
-        Ok(Some(bytes)) => results::parse(&bytes, &Timeline::new(clock, now)),
-        Err(error) => Err(format!("cannot be read: {error}")),
-    };
-    match records {
-        Ok(records) => {
-            let (all, used) = (records.len(), registry.remember(now, records));
-            log::info!("an earlier run left {all} results, {used} of them are still worth something");
-        }
-        Err(reason) => log::warn!("{} {reason}; ignoring it", file.path().display()),
-    }
-}
-
 fn snapshot_of(registry: &Registry) -> Snapshot {
     Snapshot {
         checks: Arc::clone(registry.checks()),
         counts: registry.counts(),
         watchers: registry.watcher_count(),
-    }
-}
-
-/// `2 targets: 1 up, 1 down`, as `systemctl status` shows it.
-fn status(snapshot: &Snapshot) -> String {
-    let [unknown, up, down] = snapshot.counts;
-    let total = unknown + up + down;
-    if total == 0 {
-        return "nobody watches any target".to_owned();
-    }
-    let parts: Vec<String> = [(up, "up"), (down, "down"), (unknown, "unknown")]
-        .iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, word)| format!("{count} {word}"))
-        .collect();
-    let plural = if total == 1 { "" } else { "s" };
-    format!("{total} target{plural}: {}", parts.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_status_tells_the_counts_in_words() {
-        let status = |counts| status(&Snapshot { checks: Arc::default(), counts, watchers: 1 });
-        assert_eq!(status([0, 0, 0]), "nobody watches any target");
-        assert_eq!(status([0, 1, 0]), "1 target: 1 up");
-        assert_eq!(status([1, 5, 2]), "8 targets: 5 up, 2 down, 1 unknown");
     }
 }

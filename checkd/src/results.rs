@@ -15,7 +15,7 @@ use daemon::event_loop::Clock;
 
 pub use self::file::{File, Message, Writer};
 pub use self::saver::Saver;
-use crate::registry::{Checks, Key, Record, parse_address, spell};
+use crate::registry::{Checks, Key, Record, Registry, parse_address, spell};
 use crate::target::{Memory, Moment, WallClock};
 
 /// The first line. Another number is another format.
@@ -210,6 +210,23 @@ fn unescape(line: &str) -> Result<String, String> {
         });
     }
     Ok(text)
+}
+
+/// Let the registry remember what an earlier run wrote. A file that makes no sense costs a line in the log.
+pub fn recall(registry: &mut Registry, file: &File, clock: Clock) {
+    let now = clock.now();
+    let records = match file.read() {
+        Ok(None) => return,
+        Ok(Some(bytes)) => parse(&bytes, &Timeline::new(clock, now)),
+        Err(error) => Err(format!("cannot be read: {error}")),
+    };
+    match records {
+        Ok(records) => {
+            let (all, used) = (records.len(), registry.remember(now, records));
+            log::info!("an earlier run left {all} results, {used} of them are still worth something");
+        }
+        Err(reason) => log::warn!("{} {reason}; ignoring it", file.path().display()),
+    }
 }
 
 #[cfg(test)]

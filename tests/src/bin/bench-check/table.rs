@@ -45,7 +45,7 @@ impl Table {
             let [theirs, ours] =
                 medians.map(|median| median.map_or_else(|| "–".into(), |it| shown(it, *unit)));
             let ratio = match medians {
-                [Some(theirs), Some(ours)] if theirs > 0 => ratio(ours, theirs),
+                [Some(theirs), Some(ours)] if theirs > 0 && ours > 0 => ratio(ours, theirs),
                 _ => "–".into(),
             };
             println!("| {name} | {theirs} | {ours} | {ratio} |");
@@ -59,8 +59,9 @@ fn ratio(ours: i64, theirs: i64) -> String {
 
 fn shown(figure: i64, unit: Unit) -> String {
     let decimals = |scale: i64| {
-        let tenths = (figure * 10 + scale / 2) / scale;
-        format!("{}.{}", tenths / 10, tenths % 10)
+        let tenths = (figure.abs() * 10 + scale / 2) / scale;
+        let sign = if figure < 0 { "-" } else { "" };
+        format!("{sign}{}.{}", tenths / 10, tenths % 10)
     };
     match unit {
         Unit::Microseconds => format!("{} µs", decimals(1_000)),
