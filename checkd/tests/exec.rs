@@ -183,13 +183,12 @@ fn a_command_has_a_clean_environment_no_input_and_no_descriptor_but_its_three() 
     let (_, mask) = site.probe("mask");
     assert!(mask.contains("SigBlk:0000000000000000"), "{mask}");
     let ignored = |status: &str| {
-        let digits =
-            status.split("SigIgn:").nth(1).unwrap().trim().split_whitespace().next().unwrap().to_owned();
+        let digits = status.split("SigIgn:").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
         // The first 28 signals; glibc keeps its own two, 32 and 33, from whom it starts.
         u64::from_str_radix(&digits, 16).unwrap() & 0x0fff_ffff
     };
     // SIGPIPE, which every program in Rust ignores, a command does not; what whoever runs this test ignores, it may.
-    let own = ignored(&std::fs::read_to_string("/proc/self/status").unwrap()) & !(1 << 12);
+    let own = ignored(&fs::read_to_string("/proc/self/status").unwrap()) & !(1 << 12);
     assert_eq!(ignored(&mask), own, "{mask}");
 }
 
