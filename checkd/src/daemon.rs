@@ -314,7 +314,10 @@ impl Daemon {
     }
 
     fn on_unit_news(&mut self, now: Instant) {
-        for name in self.units.take_news() {
+        let news = self.units.take_news();
+        // What was under way when a reload ended the last check of its unit.
+        self.units.forget_all_but(self.registry.checks());
+        for name in news {
             let Some(outcome) = self.units.get(&name).map(unit::outcome) else { continue };
             for id in self.registry.on_unit_news(now, &name) {
                 self.settle(id, outcome.clone());

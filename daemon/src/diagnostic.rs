@@ -130,8 +130,9 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// What the key of a secret has in it, headers of an HTTP check among them.
-const SECRETS: [&str; 8] = ["pass", "pasw", "secret", "pwd", "authorization", "cookie", "token", "api-key"];
+/// What the key of a secret has in it, headers and dialogs of checks among them.
+const SECRETS: [&str; 10] =
+    ["pass", "pasw", "secret", "pwd", "authorization", "cookie", "token", "api-key", "send", "farewell"];
 
 /// The line up to the value of a key that looks like a secret's: `password = …`. A report ends in terminals, journals
 /// and bug trackers. Names of files and credentials are no secrets.

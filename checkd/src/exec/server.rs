@@ -211,8 +211,13 @@ impl Server {
                 Ok(WaitStatus::Exited(pid, status)) => (pid, Some(format!("exit status {status}"))),
                 Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Some(signal.as_str().to_owned())),
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
-                // EINVAL: ended by a real-time signal, which nix has no name for.
-                Ok(_) | Err(Errno::EINTR | Errno::EINVAL) => continue,
+                // Ended by a real-time signal, which nix has no name for: who that was, shows in who is left.
+                Err(Errno::EINVAL) => {
+                    self.runs.retain(|pid| kill(*pid, None).is_ok());
+                    self.look_again = Some(now);
+                    continue;
+                }
+                Ok(_) | Err(Errno::EINTR) => continue,
                 Err(_) => return,
             };
             if let Some(how) = how.filter(|_| self.runs.contains(&pid)) {

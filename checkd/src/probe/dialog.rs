@@ -282,10 +282,12 @@ impl Probe {
             return Some(Outcome::Fail("the server agreed to TLS before it was asked".to_owned()));
         }
         let rest = &self.heard[self.understood..];
-        (!rest.is_empty()).then(|| {
-            Outcome::Fail(format!("the server said more before TLS began, in the clear: '{}'", words(rest)))
-        })
+        (!rest.is_empty()).then(|| said_before_tls(rest))
     }
+}
+
+fn said_before_tls(rest: &[u8]) -> Outcome {
+    Outcome::Fail(format!("the server said more before TLS began, in the clear: '{}'", words(rest)))
 }
 
 impl Conversation for Probe {
@@ -320,9 +322,14 @@ impl Conversation for Probe {
             let portion = &bytes[..bytes.len().min(room)];
             bytes = &bytes[portion.len()..];
             self.heard.extend_from_slice(portion);
+            let was_clear = self.tls == Tls::No;
             let outcome = self.go_on();
             if outcome.is_some() {
                 return outcome;
+            }
+            // What had no room with the agreement was said in the clear, too.
+            if was_clear && self.tls != Tls::No && !bytes.is_empty() {
+                return Some(said_before_tls(bytes));
             }
         }
         None

@@ -100,8 +100,12 @@ impl Registry {
 
     /// What an earlier run knew of a target.
     pub(super) fn recall(&mut self, now: Instant, key: &Key) -> Option<Judgement> {
-        let memory = self.memories.kept.remove(key)?;
+        let mut memory = self.memories.kept.remove(key)?;
         let check = self.checks.get(&*key.0)?;
+        // A reload may have ended damping meanwhile: nobody would let it go.
+        if check.damping.is_none() {
+            memory.held = None;
+        }
         is_fresh(now, check, &memory).then(|| Judgement::remembered(memory))
     }
 

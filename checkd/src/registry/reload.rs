@@ -74,7 +74,7 @@ impl Registry {
         let Some(check) = self.checks.get(&*target.key.0).map(Arc::clone) else { return };
         if let Phase::Waiting { at, postponed } = target.phase
             && !target.asked
-            && target.judgement.is_settled()
+            && (target.judgement.is_settled() || target.stumbles > 0)
         {
             let interval = check.interval_in(target.judgement.state());
             let next = self.schedule.next_place(target.place, now, interval);

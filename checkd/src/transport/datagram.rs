@@ -111,7 +111,8 @@ impl Datagram {
         let timeout = format_duration(timeout);
         for _ in 0..READS_AT_TIMEOUT {
             match self.receive(buffer) {
-                None => break,
+                // Also a message that is no reason to give up, behind which the answer may lie.
+                None => {}
                 Some(Step::Wait(_)) => {}
                 Some(Step::Done(outcome)) => return outcome,
                 Some(Step::GoOn(_)) => {

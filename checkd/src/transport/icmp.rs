@@ -69,9 +69,12 @@ impl Message {
     }
 
     fn meaning(self) -> Option<Meaning> {
-        let (table, too_big) = if self.is_v6 { (V6, (2, 0)) } else { (V4, (3, 4)) };
         let Self { kind, code, .. } = self;
-        if (kind, code) == too_big {
+        let table = if self.is_v6 { V6 } else { V4 };
+        // Too big for the way; source quench and redirects, which ping sockets hear of: the datagram goes its way.
+        let goes_on =
+            if self.is_v6 { (kind, code) == (2, 0) } else { (kind, code) == (3, 4) || matches!(kind, 4 | 5) };
+        if goes_on {
             return None;
         }
         let known = table.iter().find(|(first, second, _)| (*first, *second) == (kind, code));
@@ -163,7 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_that_is_too_big_for_the_way_is_no_failure_of_the_server() {
+    fn a_redirect_and_a_packet_that_is_too_big_for_the_way_are_no_failure_of_the_server() {
+        assert_eq!(described(false, 5, 1, "10.0.0.254"), None);
+        assert_eq!(described(false, 4, 0, "10.0.0.254"), None);
         assert_eq!(described(false, 3, 4, "10.0.0.254"), None);
         assert_eq!(described(true, 2, 0, "fe80::1"), None);
         assert!(described(false, 2, 0, "10.0.0.254").is_some());

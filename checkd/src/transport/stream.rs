@@ -325,7 +325,7 @@ impl Stream {
                 session.forget(length);
             }
             if let Err(outcome) = taken {
-                return Some(outcome);
+                return Some(self.conversation.decided().unwrap_or(outcome));
             }
             if session.has_ended() {
                 return Some(self.conversation.on_closed());

@@ -128,7 +128,9 @@ impl Postgresql {
         };
         let (code, message) = (words(field(b'C')), words(field(b'M')));
         // Invalid authorization (28), invalid database (3D): it knows its users, and has room.
-        if self.settings.user.is_none() && (code.starts_with("28") || code.starts_with("3D")) {
+        // Not before TLS, where it is to be: anybody on the way can say that.
+        let judged = self.state != State::SslRequest && self.settings.user.is_none();
+        if judged && (code.starts_with("28") || code.starts_with("3D")) {
             return self.pass(&format!("refuses user {NOBODY} ({code} {message})"), Vec::new());
         }
         Move::Fail(format!("{}: the server said '{code} {message}'", self.turn()))

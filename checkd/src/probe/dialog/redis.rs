@@ -86,12 +86,22 @@ impl Redis {
             State::Role if line.starts_with(b"*") => (State::RoleLength, Vec::new()),
             State::RoleLength if line.starts_with(b"$") => (State::RoleName, Vec::new()),
             State::RoleName => return self.on_role(line),
-            State::Start | State::Auth | State::Ping | State::Role | State::RoleLength => {
+            State::Auth => return self.refused_password(line),
+            State::Start | State::Ping | State::Role | State::RoleLength => {
                 return refused(self.turn(), line.strip_prefix(b"-").unwrap_or(line));
             }
         };
         self.state = state;
         Move::Say { taken, text }
+    }
+
+    /// Redis repeats the words of a command that it does not know: the password among them.
+    fn refused_password(&self, line: &[u8]) -> Move {
+        let said = line.strip_prefix(b"-").unwrap_or(line);
+        let password = self.settings.password.as_ref().map_or(&b""[..], |password| password.bytes());
+        let secrets = [&b", with args"[..], password].into_iter().filter(|text| !text.is_empty());
+        let end = secrets.filter_map(|text| memchr::memmem::find(said, text)).min();
+        refused(self.turn(), &said[..end.unwrap_or(said.len())])
     }
 
     fn without_password(&self) -> Move {

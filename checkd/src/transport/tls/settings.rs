@@ -1,5 +1,6 @@
 //! What a check wants of TLS: made when the configuration is read, shared by all its probes.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,7 +13,6 @@ use super::store::{Store, provider};
 use super::verifier::Verifier;
 
 /// Two are equal if nothing that a server could notice differs: files are compared by what was in them.
-#[derive(Debug)]
 pub struct Settings {
     name: Option<ServerName<'static>>,
     store: Option<Arc<Store>>,
@@ -20,6 +20,19 @@ pub struct Settings {
     pub(super) verifier: Arc<Verifier>,
     pub(super) resolver: Arc<Resolver>,
     pub(super) config: Arc<ClientConfig>,
+}
+
+/// Only what a server could notice, and nothing that probes change: checks are known again by this text
+/// ([`crate::check::Check::fingerprint`]).
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, store, identity, verifier: _, resolver: _, config: _ } = self;
+        f.debug_struct("Settings")
+            .field("name", name)
+            .field("store", store)
+            .field("identity", identity)
+            .finish()
+    }
 }
 
 impl Settings {

@@ -193,3 +193,12 @@ fn a_server_cannot_make_us_hold_more_than_a_message_may_have() {
     let reason = reason(outcome.unwrap_err());
     assert!(reason.starts_with("broken TLS: "), "{reason}");
 }
+
+#[test]
+fn what_probes_count_does_not_show_in_the_text_by_which_a_check_is_known_again() {
+    use rustls::client::ResolvesClientCert as _;
+    let settings = Settings::new(None, None, None);
+    let before = format!("{settings:?}");
+    assert!(settings.resolver.resolve(&[], &[]).is_none());
+    assert_eq!(format!("{settings:?}"), before);
+}

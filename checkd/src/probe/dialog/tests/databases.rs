@@ -44,6 +44,10 @@ fn redis_with_a_password_logs_in_first_and_never_shows_it() {
     let told = "AUTH: the server said 'WRONGPASS invalid username-password pair or user is disabled.'";
     fails(&redis, &[(auth, wrong)], told);
     fails(&redis, &[(auth, b"+OK\r\n"), (PING, b"-NOAUTH no\r\n")], "PING: the server said 'NOAUTH no'");
+    // Redis repeats what it does not know.
+    let renamed = b"-ERR unknown command `AUTH`, with args beginning with: `hunter2`, \r\n";
+    fails(&redis, &[(auth, renamed)], "AUTH: the server said 'ERR unknown command `AUTH`'");
+    fails(&redis, &[(auth, b"-ERR what is hunter2?\r\n")], "AUTH: the server said 'ERR what is'");
     let redis = plain(Script::Redis(redis::Settings { user: Some("checker".into()), ..settings }));
     let auth = b"*3\r\n$4\r\nAUTH\r\n$7\r\nchecker\r\n$7\r\nhunter2\r\n";
     passes(&redis, &[(auth, b"+OK\r\n"), (PING, b"+PONG\r\n")], "PING PONG", b"");
@@ -198,6 +202,9 @@ fn postgresql_that_refuses_everybody_is_down_and_one_that_refuses_nobody_in_part
     let stranger = fatal("28000", "role \"trivet\" does not exist");
     let up = "accepts connections, refuses user trivet (28000 role \\\"trivet\\\" does not exist)";
     passes(&postgresql(None, false), &[(STARTUP, &stranger)], up, b"");
+    // Before TLS anybody on the way can say so.
+    let clear = "SSLRequest: the server said '28000 role \\\"trivet\\\" does not exist'";
+    fails(&postgresql(None, true), &[(SSL_REQUEST, &stranger)], clear);
     let told = "the startup message: the server said '28000 role \\\"trivet\\\" does not exist'";
     fails(&postgresql(Some("trivet"), false), &[(STARTUP, &stranger)], told);
     assert_eq!(

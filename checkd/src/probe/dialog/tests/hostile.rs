@@ -134,3 +134,20 @@ fn whatever_a_server_says_is_judged_within_bounds_and_in_words() {
         assert!(reason.len() < 400 && reason.chars().all(|c| !c.is_control()), "{reason:?}");
     }
 }
+
+#[test]
+fn what_had_no_room_with_the_agreement_on_tls_was_said_in_the_clear_too() {
+    let mut probe = Probe::new(&plain(Script::Smtp { helo: "check".into(), starttls: true }), route());
+    assert_eq!(probe.on_connected(), None);
+    for said in [&b"220 mx\r\n"[..], b"250-mx\r\n250 STARTTLS\r\n"] {
+        assert_eq!(probe.on_received(said), None);
+        probe.on_sent(probe.unsent().len());
+    }
+    // The agreement is as long as one turn may be, and comes in two portions, the second with more behind it.
+    let agreement = [&b"220-xxxxx\r\n"[..], &b"220-x\r\n".repeat(2338), b"220 x\r\n"].concat();
+    assert_eq!(agreement.len(), TURN_LIMIT);
+    assert_eq!(probe.on_received(&agreement[..1000]), None);
+    let second = [&agreement[1000..], &b"250 injected\r\n".repeat(70)].concat();
+    let Some(Outcome::Fail(reason)) = probe.on_received(&second) else { panic!("taken for words under TLS") };
+    assert!(reason.starts_with("the server said more before TLS began, in the clear: '"), "{reason}");
+}
