@@ -7,6 +7,7 @@
 //! when the job has ended, by the next. What systemd really has is read at the start, and after it was lost.
 
 mod orders;
+mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
@@ -25,11 +26,11 @@ use futures_util::stream::FuturesUnordered;
 use zbus::{Connection, Message, MessageStream, OwnedObjectPath};
 
 use crate::daemon::message_id;
-use crate::router::StateName;
 use crate::status::{RouterStatus, Snapshot};
 use crate::track::units::target_name;
 pub(crate) use orders::stop_all;
 use orders::{hint, list, order};
+use worker::{Doing, KINDS, Kind, Worker};
 
 /// Orders that systemd may have before it: each costs it a question to polkit.
 const IN_FLIGHT: usize = 16;
@@ -41,38 +42,6 @@ const RETRY: Duration = Duration::from_secs(10);
 const SAY_EVERY: u32 = 6;
 /// Ends of jobs that are remembered until the answer to the order names the job.
 const ENDED: usize = 256;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Active,
-    Fault,
-}
-
-const KINDS: [Kind; 2] = [Kind::Active, Kind::Fault];
-
-impl Kind {
-    fn template(self) -> &'static str {
-        match self {
-            Self::Active => "vrrp-active",
-            Self::Fault => "vrrp-fault",
-        }
-    }
-
-    fn index(self) -> usize {
-        match self {
-            Self::Active => 0,
-            Self::Fault => 1,
-        }
-    }
-
-    fn of_state(state: StateName) -> Option<Self> {
-        match state {
-            StateName::Active => Some(Self::Active),
-            StateName::Fault => Some(Self::Fault),
-            StateName::Initialize | StateName::Backup => None,
-        }
-    }
-}
 
 /// How the loop knows, at its end, that systemd was told.
 #[derive(Clone, Debug)]
@@ -130,49 +99,6 @@ enum Done {
 
 type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
-/// One router's, or, without one, of a target that was found.
-#[derive(Debug, Default)]
-struct Worker {
-    wanted: Option<Kind>,
-    /// What systemd was last told, or said, of each kind.
-    has: [Option<bool>; 2],
-    doing: Doing,
-}
-
-#[derive(Debug, Default)]
-enum Doing {
-    #[default]
-    Nothing,
-    /// systemd has not answered yet.
-    Ordering,
-    /// It has, and is about it; `swept`: for [`JOB`] at least.
-    Waiting { kind: Kind, job: String, swept: bool },
-}
-
-impl Worker {
-    /// Nothing is wanted, nothing is there.
-    fn is_over(&self) -> bool {
-        self.wanted.is_none() && self.has == [Some(false); 2] && matches!(self.doing, Doing::Nothing)
-    }
-
-    /// The next order, if there is one that can be given now.
-    fn step(&self) -> Option<(Kind, bool)> {
-        let step = wanted_step(self.wanted, self.has)?;
-        match &self.doing {
-            Doing::Nothing => Some(step),
-            Doing::Ordering => None,
-            Doing::Waiting { kind, .. } => (*kind == step.0).then_some(step),
-        }
-    }
-}
-
-/// What is to go goes first.
-fn wanted_step(wanted: Option<Kind>, has: [Option<bool>; 2]) -> Option<(Kind, bool)> {
-    let is_to_go = |kind: &Kind| wanted != Some(*kind) && has[kind.index()] != Some(false);
-    let to_go = KINDS.into_iter().find(is_to_go).map(|kind| (kind, false));
-    to_go.or_else(|| wanted.filter(|kind| has[kind.index()] != Some(true)).map(|kind| (kind, true)))
-}
-
 struct Targets {
     connection: Connection,
     owners: MessageStream,
@@ -228,7 +154,7 @@ impl Targets {
         match list(&self.connection).await {
             Ok(units) => {
                 for (instance, kind) in units {
-                    let worker = self.workers.entry(instance).or_insert_with(off);
+                    let worker = self.workers.entry(instance).or_insert_with(Worker::off);
                     worker.has[kind.index()] = Some(true);
                 }
                 self.attach(true);
@@ -274,7 +200,7 @@ impl Targets {
                 continue;
             }
             *shown = Arc::clone(router);
-            let worker = self.workers.entry(instance.clone()).or_insert_with(off);
+            let worker = self.workers.entry(instance.clone()).or_insert_with(Worker::off);
             worker.wanted = Kind::of_state(router.state);
         }
         if !same {
@@ -305,8 +231,8 @@ impl Targets {
                 Done::Ordered { instance: name, kind, on, result }
             }));
         }
-        let is_said = |worker: &Worker| wanted_step(worker.wanted, worker.has).is_none();
-        if self.stopping && self.ordering == 0 && (self.paused || self.workers.values().all(is_said)) {
+        if self.stopping && self.ordering == 0 && (self.paused || self.workers.values().all(Worker::is_said))
+        {
             let _ = self.goodbye.said.try_send(());
         }
     }
@@ -446,11 +372,6 @@ impl Drop for Targets {
     }
 }
 
-/// Neither target is up.
-fn off() -> Worker {
-    Worker { has: [Some(false); 2], ..Worker::default() }
-}
-
 /// What stands between @ and the dot; `None`: too long, which the configuration does not allow.
 fn instance(router: &str) -> Option<String> {
     let name = target_name(Kind::Active.template(), router).ok()?;
@@ -461,36 +382,6 @@ fn instance(router: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_to_go_goes_before_the_next_comes() {
-        let (on, off) = (Some(true), Some(false));
-        for (wanted, has, step) in [
-            (Some(Kind::Active), [off, off], Some((Kind::Active, true))),
-            (Some(Kind::Active), [on, off], None),
-            (Some(Kind::Fault), [on, off], Some((Kind::Active, false))),
-            (Some(Kind::Fault), [off, off], Some((Kind::Fault, true))),
-            (None, [on, off], Some((Kind::Active, false))),
-            (None, [off, on], Some((Kind::Fault, false))),
-            (None, [off, off], None),
-        ] {
-            assert_eq!(wanted_step(wanted, has), step);
-        }
-    }
-
-    #[test]
-    fn a_job_that_is_under_way_is_followed_by_its_reversal_only() {
-        let waiting = || Doing::Waiting { kind: Kind::Active, job: "/job/1".into(), swept: false };
-        let mut worker = Worker { wanted: None, has: [Some(true), Some(false)], doing: waiting() };
-        assert_eq!(worker.step(), Some((Kind::Active, false)), "started, and to be stopped again");
-        worker.has = [Some(false), Some(false)];
-        worker.wanted = Some(Kind::Fault);
-        assert_eq!(worker.step(), None, "it is still being stopped");
-        worker.wanted = Some(Kind::Active);
-        assert_eq!(worker.step(), Some((Kind::Active, true)));
-        worker.doing = Doing::Ordering;
-        assert_eq!(worker.step(), None, "one order at a time");
-    }
 
     #[test]
     fn an_instance_is_what_systemd_lists() {
