@@ -229,6 +229,14 @@ fn a_probe_may_leave_from_elsewhere_and_go_elsewhere() {
     assert_eq!(route.target, "10.0.0.5:80".parse().unwrap());
     assert_eq!(route.endpoint, "10.0.0.7:8080".parse().unwrap());
     assert_eq!(good("type = \"tcp\"\n").connect.route(route.target).endpoint, route.target);
+    // What a Host header, a certificate and a dialog's words are made of has no gaps that the check can fill.
+    for (target, filled) in [("10.0.0.5:0", "10.0.0.5:8080"), ("0.0.0.0:0", "10.0.0.7:8080")] {
+        let route = connect.route(target.parse().unwrap());
+        assert_eq!(
+            (route.target, route.endpoint),
+            (filled.parse().unwrap(), "10.0.0.7:8080".parse().unwrap())
+        );
+    }
     let report = errors(
         "type = \"tcp\"\nsource = \"eth0\"\ninterface = \"a/b\"\nmark = 0\naddress = \"0.0.0.0\"\nport = 70000\nfwmark = 1\n",
     );

@@ -27,13 +27,19 @@ pub struct Connect {
 }
 
 impl Connect {
-    pub fn route(&self, target: SocketAddr) -> Route {
+    pub fn route(&self, mut target: SocketAddr) -> Route {
         let mut endpoint = target;
         if let Some(address) = self.address {
             endpoint.set_ip(address);
         }
         if let Some(port) = self.port {
             endpoint.set_port(port);
+        }
+        if target.port() == 0 {
+            target.set_port(endpoint.port());
+        }
+        if target.ip().is_unspecified() {
+            target.set_ip(endpoint.ip());
         }
         Route { target, endpoint }
     }

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use super::settings::Request;
 
-/// `target` names the host where the settings do not; `port` is the scheme's own. One allocation, since this runs for every probe.
+/// `target` names the host where the settings do not; what they say is sent as it is, with the scheme's own port if they
+/// have it, as curl does with a header that it is given. `port` is the scheme's own. One allocation, since this runs
+/// for every probe.
 pub(super) fn text(request: &Request, target: SocketAddr, port: u16) -> String {
     let host = request.host.clone().unwrap_or_else(|| host_of(target, port));
     let mut text = String::with_capacity(256);
@@ -32,7 +34,8 @@ pub(super) fn text(request: &Request, target: SocketAddr, port: u16) -> String {
     text
 }
 
-/// RFC 9110 section 7.2: the port is left out when it is the scheme's own. A zone id (RFC 6874) stays at home.
+/// The authority of the target's URI (RFC 9110 section 7.2) in its normal form, without the port if that is the scheme's
+/// own (section 4.2.3), as curl and browsers send it. A zone id (RFC 6874) stays at home.
 pub(super) fn host_of(target: SocketAddr, scheme_port: u16) -> String {
     match (target, target.port()) {
         (SocketAddr::V4(v4), port) if port == scheme_port => v4.ip().to_string(),

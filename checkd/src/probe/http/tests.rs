@@ -78,6 +78,12 @@ fn an_uncompressed_body_is_asked_for_where_it_matters_and_what_the_user_asks_for
     assert_eq!(accepted(Request { headers, ..bodies::containing("ok") }), ["gzip"]);
 }
 
+/// What the request says after "Host: ".
+fn host(probe: Probe) -> String {
+    let text = String::from_utf8(probe.request).unwrap();
+    text.lines().find_map(|line| line.strip_prefix("Host: ")).unwrap().to_owned()
+}
+
 #[test]
 fn the_host_of_a_target_leaves_out_the_scheme_s_own_port_and_brackets_ipv6() {
     for (target, plain, secured) in [
@@ -88,12 +94,17 @@ fn the_host_of_a_target_leaves_out_the_scheme_s_own_port_and_brackets_ipv6() {
         ("[fe80::1%2]:8080", "[fe80::1]:8080", "[fe80::1]:8080"),
     ] {
         let (target, request) = (target.parse().unwrap(), Arc::new(Request::default()));
-        let host = |probe: Probe| {
-            let text = String::from_utf8(probe.request).unwrap();
-            text.lines().find_map(|line| line.strip_prefix("Host: ")).unwrap().to_owned()
-        };
         assert_eq!(host(Probe::new(&request, target)), plain);
         assert_eq!(host(Probe::secured(&request, target)), secured);
+    }
+}
+
+#[test]
+fn a_host_that_the_check_names_is_sent_as_it_is_with_any_port() {
+    for name in ["www.example.com", "www.example.com:80", "www.example.com:443", "[2001:db8::1]:443"] {
+        let request = Arc::new(Request { host: Some(name.to_owned()), ..Request::default() });
+        assert_eq!(host(Probe::new(&request, target())), name);
+        assert_eq!(host(Probe::secured(&request, target())), name);
     }
 }
 
