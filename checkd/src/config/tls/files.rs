@@ -2,15 +2,19 @@
 //! configuration, the store only if a check needs it.
 
 use std::collections::HashMap;
+use std::fs::Metadata;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use daemon::cli::below;
 use daemon::dropin::read_regular;
 use daemon::reader::{Located, Reader};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::Reported;
+use crate::config::GROUP;
 use crate::transport::tls::store::Store;
 
 /// Debian's whole store in one file has 200 KiB.
@@ -78,7 +82,18 @@ impl<'a> Files<'a> {
         reader: &mut Reader<'_>,
         path: &Located<String>,
     ) -> Result<PrivateKeyDer<'static>, Reported> {
-        key(self.root, &path.value).map_err(|error| report(reader, path, &error))
+        let key = key(self.root, &path.value).map_err(|error| report(reader, path, &error))?;
+        self.warn_if_world_readable(reader, path);
+        Ok(key)
+    }
+
+    fn warn_if_world_readable(&self, reader: &mut Reader<'_>, path: &Located<String>) {
+        let is_open = |metadata: Metadata| metadata.permissions().mode() & 0o004 != 0;
+        if std::fs::metadata(below(self.root, &path.value)).is_ok_and(is_open) {
+            let message = format!("everybody on this machine can read the key in {}", path.value);
+            let hint = format!("chmod o-r {0}; chgrp {GROUP} {0}", path.value);
+            reader.report().warning(&path.at, message).hint(hint);
+        }
     }
 }
 
@@ -117,8 +132,7 @@ fn key(root: &Path, path: &str) -> Result<PrivateKeyDer<'static>, String> {
 }
 
 fn read(root: &Path, path: &str) -> Result<Vec<u8>, String> {
-    let below = root.join(path.trim_start_matches('/'));
-    read_regular(&below, LONGEST).map_err(|error| error.to_string())
+    read_regular(&below(root, path), LONGEST).map_err(|error| error.to_string())
 }
 
 fn native_certificates() -> (Vec<CertificateDer<'static>>, Vec<String>) {

@@ -1,3 +1,4 @@
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use daemon::diagnostic::Report;
@@ -11,7 +12,7 @@ use crate::config::load;
 fn root() -> TempRoot {
     let root = TempRoot::new();
     write_certificate(&root, "own");
-    root.write("etc/ssl/other.key", &KeyPair::generate().unwrap().serialize_pem());
+    write_key(&root, "etc/ssl/other.key", &KeyPair::generate().unwrap());
     root.write("etc/ssl/empty.pem", "nothing\n");
     root.write("etc/ssl/broken.pem", "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n");
     root.write("etc/ssl/hollow.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
@@ -26,7 +27,18 @@ fn write_certificate(root: &TempRoot, name: &str) {
     let certificate =
         CertificateParams::new(vec!["x.example".to_owned()]).unwrap().self_signed(&key).unwrap();
     root.write(&format!("etc/ssl/{name}.pem"), &certificate.pem());
-    root.write(&format!("etc/ssl/{name}.key"), &key.serialize_pem());
+    write_key(root, &format!("etc/ssl/{name}.key"), &key);
+}
+
+/// For its owner only.
+fn write_key(root: &TempRoot, path: &str, key: &KeyPair) {
+    root.write(path, &key.serialize_pem());
+    set_mode(root, path, 0o600);
+}
+
+fn set_mode(root: &TempRoot, path: &str, mode: u32) {
+    let permissions = std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(root.path().join(path), permissions).unwrap();
 }
 
 fn read(root: &TempRoot, text: &str) -> (String, Option<Arc<Check>>) {
@@ -123,6 +135,22 @@ fn every_mistake_about_a_file_is_told_where_the_file_is_named() {
         ["gone", "lost", "away"].iter().all(|file| report.contains(&format!("/etc/ssl/{file}:"))),
         "{report}"
     );
+}
+
+#[test]
+fn a_key_that_everybody_can_read_is_a_warning_and_a_certificate_is_not() {
+    let root = root();
+    let check = "type = \"tls\"\ninsecure = true\ntls_certificate = \"/etc/ssl/own.pem\"\n";
+    let text = format!("{check}tls_key = \"/etc/ssl/own.key\"\n");
+    let warning = "web.toml:4:11: warning: everybody on this machine can read the key in /etc/ssl/own.key";
+    let hint = "hint: chmod o-r /etc/ssl/own.key; chgrp trivet-checkd /etc/ssl/own.key";
+    for (mode, is_open) in [(0o600, false), (0o640, false), (0o644, true), (0o604, true)] {
+        set_mode(&root, "etc/ssl/own.key", mode);
+        let (report, check) = read(&root, &text);
+        assert!(check.is_some(), "{mode:o}: {report}");
+        assert_eq!(report.contains(warning) && report.contains(hint), is_open, "{mode:o}: {report}");
+        assert_eq!(report.is_empty(), !is_open, "{mode:o}: {report}");
+    }
 }
 
 #[test]
