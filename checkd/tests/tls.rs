@@ -416,6 +416,17 @@ fn a_handshake_that_stalls_or_breaks_off_tells_how_far_it_came() {
         let (state, reason) = probe(&watcher, "tls", &wire.address);
         assert!(state == "down" && reason.contains("bytes of an answer to the ClientHello"), "{reason}");
     }
+    // Closing with something unread is a reset, unless the end was announced before.
+    let deaf = Server::start(|mut stream| drop(stream.read(&mut [0; 10])));
+    let polite = Server::start(|mut stream| {
+        let _ = (stream.read(&mut [0; 10]), stream.shutdown(Shutdown::Write));
+    });
+    for check in ["tls", "web"] {
+        let progress = "TLS begun, no answer to the ClientHello";
+        assert_eq!(probe(&watcher, check, &deaf.address), down(&format!("connection reset: {progress}")));
+        let closed = format!("the server closed the connection: {progress}");
+        assert_eq!(probe(&watcher, check, &polite.address), down(&closed));
+    }
     let server = SServer::start(&leaf, &["-www", "-num_tickets", "0"]);
     // A signature of ECDSA is some bytes longer or shorter each time, and the Finished at the end much longer than that.
     let length = first_flight(&server.address, NAME);
