@@ -8,6 +8,7 @@ mod http;
 mod judgement;
 mod ping;
 mod size;
+mod texts;
 mod tls;
 mod udp;
 mod unit;
@@ -170,7 +171,8 @@ fn read_check(
     let connect = connect::read(&mut reader);
     // Without a type we do not know which keys there may be: then none is called unknown.
     let mut program = None;
-    let kind = match kind? {
+    let word = kind?;
+    let kind = match word {
         Type::Tcp => Some(Kind::Tcp),
         Type::Tls => Some(Kind::Tls(tls::read_kind(&mut reader))),
         Type::Http => Some(Kind::Http(http::read(&mut reader))),
@@ -190,7 +192,7 @@ fn read_check(
         }
     };
     let tls = tls::read_for(&mut reader, files, kind.as_ref());
-    let others = other_keys();
+    let others = other_keys(word);
     let others: Vec<(&str, &str)> = others.iter().map(|(key, advice)| (*key, advice.as_str())).collect();
     reader.finish(&others);
     let mut check = Check::with_defaults(kind?);
@@ -201,9 +203,11 @@ fn read_check(
 }
 
 /// What is said of keys that the type at hand does not have.
-fn other_keys() -> Vec<(&'static str, String)> {
+fn other_keys(word: Type) -> Vec<(&'static str, String)> {
+    let of_commands = if let Type::Exec = word { exec::OTHERS_OF_COMMANDS } else { &[] };
     let theirs = OTHER_KEYS
         .iter()
+        .chain(of_commands)
         .chain(judgement::OTHER_KEYS)
         .chain(http::OTHER_KEYS)
         .chain(exec::OTHER_KEYS)

@@ -7,6 +7,7 @@ use daemon::document::{Kind, Value};
 use daemon::reader::Reader;
 use domain::base::iana::{OptRcode, Rtype};
 
+use super::texts::{parse_each, texts};
 use crate::probe::dns::{Matching, OwnedName, Protocol, Settings, Wanted};
 
 pub(super) const KEYS: &[&str] = &[
@@ -90,41 +91,16 @@ fn parse_record(text: &str) -> Result<Rtype, String> {
     Ok(record)
 }
 
-/// The strings of an array, or the one string.
-fn texts<'a>(key: &str, value: &'a Value, report: &mut Report) -> Vec<(&'a Value, &'a str)> {
-    let values = match &value.kind {
-        Kind::Array(values) => values.as_slice(),
-        Kind::String(_)
-        | Kind::Integer(_)
-        | Kind::Float(_)
-        | Kind::Boolean(_)
-        | Kind::Datetime(_)
-        | Kind::Table(_) => std::slice::from_ref(value),
-    };
-    if values.is_empty() {
-        report.error(&value.at, format!("'{key}' is empty")).hint("leave it out");
-    }
-    let mut texts = Vec::new();
-    for value in values {
-        if let Kind::String(text) = &value.kind {
-            texts.push((value, text.as_str()));
-        } else {
-            let found = value.kind.describe();
-            report.error(&value.at, format!("'{key}' is a string or an array of strings, not {found}"));
-        }
-    }
-    texts
-}
-
 fn read_rcodes(value: &Value, report: &mut Report) -> Option<Vec<OptRcode>> {
+    refuse_empty("rcode", value, report);
     let mut rcodes = Vec::new();
-    for (value, text) in texts("rcode", value, report) {
+    for (text, at) in texts("rcode", value, report) {
         match RCODES.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
             Some((_, rcode)) => rcodes.push(*rcode),
             None => {
                 let words: Vec<&str> = RCODES.iter().map(|(word, _)| *word).collect();
                 let hint = format!("one of {}", words.join(", "));
-                report.error(&value.at, format!("'rcode' cannot be \"{text}\"")).hint(hint);
+                report.error(at, format!("'rcode' cannot be \"{text}\"")).hint(hint);
             }
         }
     }
@@ -132,12 +108,14 @@ fn read_rcodes(value: &Value, report: &mut Report) -> Option<Vec<OptRcode>> {
 }
 
 fn read_wanted(record: Rtype, value: &Value, report: &mut Report) -> Vec<Wanted> {
-    let mut wanted = Vec::new();
-    for (value, text) in texts("answer", value, report) {
-        match Wanted::parse(record, text) {
-            Ok(record) => wanted.push(record),
-            Err(reason) => drop(report.error(&value.at, format!("'answer' is {reason}"))),
-        }
+    refuse_empty("answer", value, report);
+    parse_each("answer", value, report, |text| Wanted::parse(record, text))
+}
+
+fn refuse_empty(key: &str, value: &Value, report: &mut Report) {
+    if let Kind::Array(values) = &value.kind
+        && values.is_empty()
+    {
+        report.error(&value.at, format!("'{key}' is empty")).hint("leave it out");
     }
-    wanted
 }

@@ -37,8 +37,10 @@ pub(super) const OTHER_KEYS: &[(&str, &str)] = &[
     ),
     ("misc_timeout", "keepalived's misc_timeout is timeout = \"3s\" here"),
     ("misc_dynamic", "keepalived's misc_dynamic is weight_from = \"exit-status\" here"),
-    ("user", "every command runs as the user trivet-exec (systemctl edit checkd-exec for another one)"),
 ];
+/// The same, of keys that mean something else to other kinds.
+pub(super) const OTHERS_OF_COMMANDS: &[(&str, &str)] =
+    &[("user", "every command runs as the user trivet-exec (systemctl edit checkd-exec for another one)")];
 /// Keys that every kind over the network has, and a command has no use for: it opens its own connections.
 pub(super) const NOT_FOR_COMMANDS: super::connect::Refused = super::connect::Refused {
     keys: &["source", "interface", "mark"],

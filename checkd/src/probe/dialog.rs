@@ -18,6 +18,7 @@ mod smtp;
 pub mod steps;
 
 use std::fmt;
+use std::time::Duration;
 
 use super::quote::words;
 use super::{Conversation, Outcome, Route};
@@ -81,6 +82,22 @@ impl Settings {
             Script::Ldap(_) => (389, 636),
         };
         Some(if self.tls { tls } else { plain })
+    }
+
+    /// The time for the whole probe where the check does not say and the kinds' common one will not do.
+    pub fn default_timeout(&self) -> Option<Duration> {
+        match self.script {
+            Script::Smtp { .. } => Some(smtp::TIMEOUT),
+            Script::Steps(_)
+            | Script::Imap { .. }
+            | Script::Pop3 { .. }
+            | Script::Ftp { .. }
+            | Script::Nntp { .. }
+            | Script::Redis(_)
+            | Script::Mysql(_)
+            | Script::Postgresql(_)
+            | Script::Ldap(_) => None,
+        }
     }
 
     /// Whether TLS begins at some time.

@@ -18,7 +18,8 @@ pub use self::stream::Stream;
 pub use self::wanted::Wanted;
 
 use self::answer::Reading;
-use super::{Exchange, Outcome, Reply};
+use super::misfits::Misfits;
+use super::{Exchange, Reply};
 
 /// RFC 1035 section 4.2.
 pub const PORT: u16 = 53;
@@ -112,16 +113,14 @@ impl Question {
 pub struct Probe {
     question: Question,
     message: Vec<u8>,
-    /// Datagrams that were not an answer to the question, and what was wrong with the last.
-    strange: u32,
-    fault: &'static str,
+    misfits: Misfits<&'static str>,
 }
 
 impl Probe {
     /// `id` is one that nobody can foresee.
     pub fn new(settings: Arc<Settings>, id: u16) -> Self {
         let question = Question { settings, id };
-        Self { message: question.message(), question, strange: 0, fault: "" }
+        Self { message: question.message(), question, misfits: Misfits::default() }
     }
 }
 
@@ -134,24 +133,15 @@ impl Exchange for Probe {
         match self.question.read(datagram) {
             Reading::Answer(outcome) => Reply::Decides(outcome),
             Reading::Truncated => Reply::Continues(Box::new(Stream::of(self.question.clone()))),
-            Reading::Another(fault) => {
-                self.strange += 1;
-                self.fault = fault;
-                Reply::Another
-            }
+            Reading::Another(fault) => self.misfits.add(fault),
         }
-    }
-
-    fn on_timeout(&mut self) -> Option<Outcome> {
-        None
     }
 
     fn progress(&self) -> String {
-        match self.strange {
-            0 => "nothing received".to_owned(),
-            1 => format!("an answer to another question received ({})", self.fault),
-            count => format!("{count} answers to another question received (the last: {})", self.fault),
-        }
+        self.misfits.progress(
+            |fault| format!("an answer to another question received ({fault})"),
+            |count, fault| format!("{count} answers to another question received (the last: {fault})"),
+        )
     }
 }
 

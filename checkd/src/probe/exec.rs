@@ -148,10 +148,6 @@ impl Probe {
 }
 
 impl Conversation for Probe {
-    fn on_connected(&mut self) -> Option<Outcome> {
-        None
-    }
-
     fn unsent(&self) -> &[u8] {
         &self.request[self.sent..]
     }

@@ -120,10 +120,6 @@ impl Probe {
 }
 
 impl Conversation for Probe {
-    fn on_connected(&mut self) -> Option<Outcome> {
-        None
-    }
-
     fn wants_tls(&self) -> bool {
         self.is_secured
     }

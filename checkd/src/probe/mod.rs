@@ -8,6 +8,7 @@ pub mod dns;
 pub mod errno;
 pub mod exec;
 pub mod http;
+mod misfits;
 pub mod pattern;
 pub mod ping;
 pub mod quote;
@@ -97,127 +98,117 @@ impl Kind {
 
     /// Whether a target of this kind must name a port. Others ignore the port that it has.
     pub fn needs_port(&self) -> bool {
-        match self {
-            Self::Tcp | Self::Tls(_) | Self::Http(_) | Self::Udp(_) => true,
-            Self::Ping(_) | Self::Dns(_) | Self::Unit(_) => false,
-            Self::Exec(settings) => settings.needs_port(),
-            Self::Dialog(settings) => settings.default_port().is_none(),
-        }
+        self.profile().needs_port
     }
 
     /// Where a target that names no port is probed.
     pub fn default_port(&self) -> Option<u16> {
-        match self {
-            Self::Tcp
-            | Self::Tls(_)
-            | Self::Http(_)
-            | Self::Udp(_)
-            | Self::Ping(_)
-            | Self::Exec(_)
-            | Self::Unit(_) => None,
-            Self::Dialog(settings) => settings.default_port(),
-            Self::Dns(_) => Some(dns::PORT),
-        }
+        self.profile().default_port
     }
 
     /// The time for the whole probe where the check does not say.
     pub fn default_timeout(&self) -> Duration {
-        match self {
-            // It waits for what should not come, every time.
-            Self::Udp(settings) if settings.expected.is_none() => Duration::from_secs(1),
-            Self::Tcp
-            | Self::Tls(_)
-            | Self::Http(_)
-            | Self::Udp(_)
-            | Self::Ping(_)
-            | Self::Dns(_)
-            | Self::Exec(_)
-            | Self::Dialog(_)
-            | Self::Unit(_) => Duration::from_secs(5),
-        }
+        self.profile().default_timeout
     }
 
     /// Whether it is about this machine, and a target need not name an address.
     pub fn is_local(&self) -> bool {
-        match self {
-            Self::Tcp
-            | Self::Tls(_)
-            | Self::Dns(_)
-            | Self::Dialog(_)
-            | Self::Http(_)
-            | Self::Udp(_)
-            | Self::Ping(_) => false,
-            Self::Exec(settings) => !settings.needs_address(),
-            Self::Unit(_) => true,
-        }
+        self.profile().is_local
     }
 
     /// How much longer than its time limit a probe may take until checkd ends it: where another process keeps the
     /// limit, and has something to end and to tell.
     pub fn grace(&self) -> Duration {
+        self.profile().grace
+    }
+
+    fn profile(&self) -> Profile {
         match self {
-            Self::Tcp
-            | Self::Tls(_)
-            | Self::Dns(_)
-            | Self::Dialog(_)
-            | Self::Unit(_)
-            | Self::Http(_)
-            | Self::Udp(_)
-            | Self::Ping(_) => Duration::ZERO,
-            Self::Exec(_) => exec::GRACE,
+            Self::Tcp | Self::Tls(_) | Self::Http(_) => Profile::SERVER,
+            // It waits for what should not come, every time.
+            Self::Udp(settings) if settings.expected.is_none() => {
+                Profile { default_timeout: Duration::from_secs(1), ..Profile::SERVER }
+            }
+            Self::Udp(_) => Profile::SERVER,
+            Self::Ping(_) => Profile { needs_port: false, ..Profile::SERVER },
+            Self::Dns(_) => Profile { needs_port: false, default_port: Some(dns::PORT), ..Profile::SERVER },
+            Self::Dialog(settings) => {
+                let default_port = settings.default_port();
+                let default_timeout = settings.default_timeout().unwrap_or(Profile::SERVER.default_timeout);
+                Profile {
+                    needs_port: default_port.is_none(),
+                    default_port,
+                    default_timeout,
+                    ..Profile::SERVER
+                }
+            }
+            Self::Exec(settings) => Profile {
+                needs_port: settings.needs_port(),
+                is_local: !settings.needs_address(),
+                grace: exec::GRACE,
+                ..Profile::SERVER
+            },
+            Self::Unit(_) => Profile { needs_port: false, is_local: true, ..Profile::SERVER },
         }
     }
 
     /// How many questions are asked at once, each on a connection of its own; at least 1.
     pub fn parts(&self) -> usize {
-        match self {
-            Self::Tcp
-            | Self::Tls(_)
-            | Self::Dns(_)
-            | Self::Dialog(_)
-            | Self::Unit(_)
-            | Self::Udp(_)
-            | Self::Ping(_)
-            | Self::Exec(_) => 1,
-            Self::Http(settings) => settings.requests().len(),
-        }
+        self.http().map_or(1, |http| http.requests().len())
     }
 
     /// The host that question `part` is asked of, perhaps with a port, where the check names one.
     pub fn host(&self, part: usize) -> Option<&str> {
-        match self {
-            Self::Http(settings) => settings.requests()[part].host.as_deref(),
-            Self::Tcp
-            | Self::Tls(_)
-            | Self::Dns(_)
-            | Self::Dialog(_)
-            | Self::Unit(_)
-            | Self::Udp(_)
-            | Self::Ping(_)
-            | Self::Exec(_) => None,
-        }
+        self.http()?.requests()[part].host.as_deref()
     }
 
     /// What names question `part` in a reason, where there are several.
     pub fn label(&self, part: usize) -> &str {
+        self.http().map_or("", |http| http.label(part))
+    }
+
+    /// The one kind that may ask several questions.
+    fn http(&self) -> Option<&http::Settings> {
         match self {
+            Self::Http(settings) => Some(settings),
             Self::Tcp
             | Self::Tls(_)
-            | Self::Dns(_)
-            | Self::Dialog(_)
+            | Self::Exec(_)
             | Self::Unit(_)
             | Self::Udp(_)
             | Self::Ping(_)
-            | Self::Exec(_) => "",
-            Self::Http(settings) => settings.label(part),
+            | Self::Dialog(_)
+            | Self::Dns(_) => None,
         }
     }
+}
+
+/// In what kinds differ beside what they ask: see the methods of [`Kind`].
+#[derive(Clone, Copy, Debug)]
+struct Profile {
+    needs_port: bool,
+    default_port: Option<u16>,
+    default_timeout: Duration,
+    is_local: bool,
+    grace: Duration,
+}
+
+impl Profile {
+    /// What listens at an address and a port, as most do.
+    const SERVER: Self = Self {
+        needs_port: true,
+        default_port: None,
+        default_timeout: Duration::from_secs(5),
+        is_local: false,
+        grace: Duration::ZERO,
+    };
 }
 
 /// Where a probe goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// As its watchers name it. Port 0: they named none; 0.0.0.0 with it: nor an address.
+    /// As its watchers name it; what they do not name is the endpoint's. Port 0: nobody named one; 0.0.0.0 with it: nor
+    /// an address.
     pub target: SocketAddr,
     /// Where the probe connects: the target, unless the check says otherwise.
     pub endpoint: SocketAddr,
@@ -236,7 +227,9 @@ pub fn unanswered(timeout: Duration, progress: Option<&str>) -> Outcome {
 pub trait Conversation: fmt::Debug {
     /// The stream is there (and secured, if [`Conversation::wants_tls`] held when it was connected). `Some`: that was
     /// all.
-    fn on_connected(&mut self) -> Option<Outcome>;
+    fn on_connected(&mut self) -> Option<Outcome> {
+        None
+    }
 
     /// Whether TLS is to begin now, before anything else is said. Asked when the stream is connected and after every
     /// portion that was received or sent, until it has begun. Whoever turns it on later must have looked at all that it
@@ -313,7 +306,9 @@ pub trait Exchange: fmt::Debug {
     fn on_received(&mut self, datagram: &[u8]) -> Reply;
 
     /// The time is over, and nothing decided. `None`: then there was no answer.
-    fn on_timeout(&mut self) -> Option<Outcome>;
+    fn on_timeout(&mut self) -> Option<Outcome> {
+        None
+    }
 
     /// What has come that did not decide, to follow "3 requests sent, ".
     fn progress(&self) -> String;

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use super::misfits::Misfits;
 use super::{Exchange, Outcome, Reply};
 
 /// Type, code, checksum, identifier and sequence number.
@@ -36,9 +37,7 @@ pub struct Probe {
     request: Vec<u8>,
     reply_type: u8,
     sequence: u16,
-    /// Replies that did not fit, and what was wrong with the last.
-    strange: u32,
-    fault: &'static str,
+    misfits: Misfits<&'static str>,
 }
 
 impl Probe {
@@ -50,7 +49,7 @@ impl Probe {
         let padding = usize::from(settings.size).saturating_sub(TOKEN);
         // ping(8) fills with rising bytes, too: a shifted or cut copy shows.
         request.extend((0..=u8::MAX).cycle().take(padding));
-        Self { request, reply_type, sequence: 0, strange: 0, fault: "" }
+        Self { request, reply_type, sequence: 0, misfits: Misfits::default() }
     }
 
     /// What is wrong with it.
@@ -79,24 +78,15 @@ impl Exchange for Probe {
     fn on_received(&mut self, datagram: &[u8]) -> Reply {
         match self.fault_of(datagram) {
             None => Reply::Decides(Outcome::Pass("echo reply".to_owned())),
-            Some(fault) => {
-                self.strange += 1;
-                self.fault = fault;
-                Reply::Another
-            }
+            Some(fault) => self.misfits.add(fault),
         }
-    }
-
-    fn on_timeout(&mut self) -> Option<Outcome> {
-        None
     }
 
     fn progress(&self) -> String {
-        match self.strange {
-            0 => "nothing received".to_owned(),
-            1 => format!("a reply {} received", self.fault),
-            count => format!("{count} wrong replies received, the last {}", self.fault),
-        }
+        self.misfits.progress(
+            |fault| format!("a reply {fault} received"),
+            |count, fault| format!("{count} wrong replies received, the last {fault}"),
+        )
     }
 }
 

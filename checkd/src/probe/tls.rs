@@ -55,11 +55,6 @@ impl Probe {
 }
 
 impl Conversation for Probe {
-    /// After [`Conversation::on_secured`], which decides.
-    fn on_connected(&mut self) -> Option<Outcome> {
-        None
-    }
-
     fn wants_tls(&self) -> bool {
         true
     }

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::http::Pattern;
+use super::misfits::Misfits;
 use super::quote::cut;
 use super::{Exchange, Outcome, Reply};
 
@@ -117,14 +118,12 @@ impl Expected {
 #[derive(Debug)]
 pub struct Probe {
     settings: Arc<Settings>,
-    /// Replies that did not fit, and what the last one was.
-    wrong: u32,
-    last: String,
+    misfits: Misfits<String>,
 }
 
 impl Probe {
     pub fn new(settings: Arc<Settings>) -> Self {
-        Self { settings, wrong: 0, last: String::new() }
+        Self { settings, misfits: Misfits::default() }
     }
 }
 
@@ -140,9 +139,7 @@ impl Exchange for Probe {
         let Some(fault) = fault else {
             return Reply::Decides(Outcome::Pass("reply received".to_owned()));
         };
-        self.wrong += 1;
-        self.last = format!("'{}' ({} bytes, {fault})", cut(datagram, QUOTED), datagram.len());
-        Reply::Another
+        self.misfits.add(format!("'{}' ({} bytes, {fault})", cut(datagram, QUOTED), datagram.len()))
     }
 
     fn on_timeout(&mut self) -> Option<Outcome> {
@@ -151,11 +148,10 @@ impl Exchange for Probe {
     }
 
     fn progress(&self) -> String {
-        match self.wrong {
-            0 => "nothing received".to_owned(),
-            1 => format!("a wrong reply received: {}", self.last),
-            count => format!("{count} wrong replies received, the last {}", self.last),
-        }
+        self.misfits.progress(
+            |last| format!("a wrong reply received: {last}"),
+            |count, last| format!("{count} wrong replies received, the last {last}"),
+        )
     }
 }
 

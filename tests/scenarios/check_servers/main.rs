@@ -103,6 +103,15 @@ fn every_server_is_up_with_its_reason_and_down_when_it_is_stopped() {
 }
 
 #[test]
+fn a_mail_server_that_lets_its_greeting_wait_is_up_by_default() {
+    let site = Site::with_defaults(&[("smtp", "type = \"smtp\"\n")]);
+    let server = site.serve("postscreen", &scripts::postscreen());
+    site.wait_for("smtp", "", "up", |said| said == "greeting 220, EHLO 250");
+    let log = server.log();
+    assert!(log.contains("PASS NEW [10.0.0.9]"), "it did not wait: {log}");
+}
+
+#[test]
 fn a_server_that_lives_but_serves_nobody_is_down_in_its_own_words() {
     let site = Site::new(&[
         ("redis", "type = \"redis\"\n"),

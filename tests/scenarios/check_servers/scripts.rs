@@ -27,6 +27,14 @@ sed -E -i 's/^([a-z]+ +(inet|unix|pass|unix-dgram) +[n-] +[yn-] +)y/\\1n/' /etc/
 exec postfix start-fg
 ";
 
+/// The same behind postscreen, with every default of it: who connects for the first time is greeted after six seconds.
+pub(crate) fn postscreen() -> String {
+    let service = "sed -E -i -e 's/^smtp +inet .*/smtp inet n - n - 1 postscreen/' \\
+    -e 's/^#(smtpd +pass|dnsblog|tlsproxy) /\\1 /' /etc/postfix/master.cf
+sed -E -i";
+    POSTFIX.replacen("sed -E -i", service, 1)
+}
+
 pub(crate) const DOVECOT: &str = "
 cat >/etc/dovecot/dovecot.conf <<'END'
 dovecot_config_version = 2.4.0

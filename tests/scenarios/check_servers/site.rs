@@ -22,15 +22,22 @@ pub(crate) struct Site {
 impl Site {
     /// With checkd, which has these checks: name and text. Each probe may take a while: the machine is busy.
     pub(crate) fn new(checks: &[(&str, &str)]) -> Self {
+        let patient = |text: &str| format!("timeout = \"10s\"\nfall = 1\n{text}");
+        let checks: Vec<_> = checks.iter().map(|(check, text)| (*check, patient(text))).collect();
+        let checks: Vec<_> = checks.iter().map(|(check, text)| (*check, text.as_str())).collect();
+        Self::with_defaults(&checks)
+    }
+
+    /// With checkd, which has these checks just so.
+    pub(crate) fn with_defaults(checks: &[(&str, &str)]) -> Self {
         let lab = Lab::new();
         lab.segment("lan");
         let server = lab.host("server", &[("eth0", "lan", "10.0.0.5/24")]);
         let director = lab.host("director", &[("eth0", "lan", "10.0.0.9/24")]);
         let tree = Servers::of_tree();
         let mut files = vec![("ca.pem".to_owned(), certificate(&tree, &server))];
-        files.extend(checks.iter().map(|(check, text)| {
-            (format!("check.d/{check}.toml"), format!("timeout = \"10s\"\nfall = 1\n{text}"))
-        }));
+        let text = |(check, text): &(&str, &str)| (format!("check.d/{check}.toml"), (*text).to_owned());
+        files.extend(checks.iter().map(text));
         let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         let mut trivet = Trivet::with_files(&director, &files);
         trivet.start_bus(&director);

@@ -53,6 +53,7 @@ fn every_mistake_is_told_with_its_place_and_what_to_write() {
         ),
         ("command = [\"/bin/true\"]\nweight_from = \"exit-code\"", "write \"exit-status\""),
         ("misc_path = \"/bin/true\"", "command = [\"/path/to/program\""),
+        ("command = [\"/bin/true\"]\nuser = \"nobody\"", "hint: every command runs as the user trivet-exec"),
         ("command = [\"/bin/true\"]\npath = \"/\"", "this key belongs to type = \"http\""),
     ] {
         let (report, _) = read(&format!("type = \"exec\"\n{line}\n"));
@@ -64,6 +65,9 @@ fn every_mistake_is_told_with_its_place_and_what_to_write() {
     let (report, _) =
         read(&format!("type = \"exec\"\ncommand = [\"/bin/true\", \"{}\"]\n", "x".repeat(40_000)));
     assert!(report.contains("'command' is longer than 32 KiB"), "{report}");
+    let (report, _) = read("type = \"tcp\"\nuser = \"nobody\"\n");
+    let belongs = "hint: this key belongs to type = \"redis\", type = \"mysql\", type = \"postgresql\"";
+    assert!(report.contains(belongs), "another kind's user is no system user: {report}");
     let (report, _) = read("type = \"MISC_CHECK\"\n");
     assert!(report.contains("write \"exec\""), "{report}");
 }

@@ -4,10 +4,10 @@
 use std::ops::RangeInclusive;
 
 use daemon::diagnostic::Location;
-use daemon::document::{Kind, Value};
 use daemon::reader::Reader;
 
 use crate::config::size;
+use crate::config::texts::parse_each;
 use crate::probe::http::{Digest, Expectations, Pattern, Text};
 
 /// From what a page has at least to what a probe may hold where a pattern is used.
@@ -37,7 +37,7 @@ pub(super) fn read(reader: &mut Reader<'_>, default: &Expectations) -> (Expectat
     (Expectations { contains, not_contains, matches, not_matches, digest, limit }, first)
 }
 
-/// A string, or an array of them; `None`: the key is not there.
+/// `None`: the key is not there.
 fn list<T>(
     reader: &mut Reader<'_>,
     key: &'static str,
@@ -46,35 +46,7 @@ fn list<T>(
 ) -> Option<Vec<T>> {
     let value = reader.value(key)?;
     first.get_or_insert_with(|| value.at.clone());
-    let values = match &value.kind {
-        Kind::Array(values) => values.as_slice(),
-        Kind::String(_)
-        | Kind::Integer(_)
-        | Kind::Float(_)
-        | Kind::Boolean(_)
-        | Kind::Datetime(_)
-        | Kind::Table(_) => std::slice::from_ref(value),
-    };
-    Some(values.iter().filter_map(|value| item(reader, key, value, &parse)).collect())
-}
-
-fn item<T>(
-    reader: &mut Reader<'_>,
-    key: &'static str,
-    value: &Value,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Option<T> {
-    let Kind::String(text) = &value.kind else {
-        let found = value.kind.describe();
-        let message = format!("'{key}' must be a string or an array of strings, not {found}");
-        reader.report().error(&value.at, message);
-        return None;
-    };
-    let parsed = parse(text);
-    if let Err(reason) = &parsed {
-        reader.report().error(&value.at, format!("'{key}' is {reason}"));
-    }
-    parsed.ok()
+    Some(parse_each(key, value, reader.report(), parse))
 }
 
 fn parse_text(text: &str) -> Result<Text, String> {

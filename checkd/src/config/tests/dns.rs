@@ -57,7 +57,7 @@ fn mistakes_are_told_where_they_stand() {
         ("answer = \"192.0.2.1\"\n", "'answer' is no SOA record as a zone file has it"),
         (
             "record = \"A\"\nanswer = [\"192.0.2.1\", 5]\n",
-            "web.toml:3:24: error: 'answer' is a string or an array",
+            "web.toml:3:24: error: 'answer' must be a string or an array of strings, not",
         ),
         ("record = \"A\"\nanswer = \"192.0.2.1 192.0.2.2\"\n", "'answer' is more than one A record"),
         ("edns_size = 100\n", "'edns_size' is less than 512"),

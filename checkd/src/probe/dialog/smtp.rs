@@ -1,8 +1,14 @@
 //! `type = "smtp"`: greeting, EHLO, perhaps STARTTLS and EHLO again, QUIT (RFC 5321, RFC 3207). keepalived's SMTP_CHECK
 //! says HELO; so do we where EHLO is not known. No mail is begun.
 
+use std::time::Duration;
+
 use super::lines::{GREETING, Reply, Style, awaiting, may_start_with, not_the_protocol, refused, reply};
 use super::{Heard, Move, Protocol};
+
+/// Postfix's postscreen begins its greeting at once and ends it after six seconds (postscreen_greet_wait), to find out
+/// who does not wait for that. It remembers for a day who did; whoever leaves before that never gets through.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Smtp {

@@ -38,10 +38,6 @@ impl Stream {
 }
 
 impl Conversation for Stream {
-    fn on_connected(&mut self) -> Option<Outcome> {
-        None
-    }
-
     fn unsent(&self) -> &[u8] {
         &self.request[self.sent..]
     }
