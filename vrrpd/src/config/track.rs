@@ -21,10 +21,13 @@ use crate::types::Priority;
 const WEIGHTS: std::ops::RangeInclusive<i64> = -253..=253;
 /// The checks that need no file: of each the name is the type.
 const BUILT_IN_CHECKS: [&str; 2] = ["tcp", "ping"];
-/// The types of checks whose target has no port, or need not name it, and those that are about this machine and have no target.
+/// The types of checks whose target has no port, or need not name it. `tests/checks.rs` holds this, and what a check's
+/// own keys change, against checkd.
 const WITHOUT_PORT: [&str; 11] =
     ["ping", "dns", "smtp", "imap", "pop3", "ftp", "nntp", "redis", "mysql", "postgresql", "ldap"];
-const OF_THIS_MACHINE: [&str; 2] = ["exec", "unit"];
+/// The type that is always about this machine, and that which is if its command asks for no target.
+const OF_THIS_MACHINE: &str = "unit";
+const OF_A_COMMAND: &str = "exec";
 const KINDS: [&str; 4] = ["interface", "unit", "check", "service"];
 const OTHER_KEYS: &[(&str, &str)] = &[
     ("dev", "write interface = \"eth1\""),
@@ -83,8 +86,20 @@ struct Needs {
 
 impl Needs {
     fn of_type(word: &str) -> Self {
-        let address = !OF_THIS_MACHINE.contains(&word);
+        let address = word != OF_THIS_MACHINE;
         Self { address, port: address && !WITHOUT_PORT.contains(&word) }
+    }
+
+    /// What checkd puts into a command's arguments.
+    fn of_command(table: &Table) -> Self {
+        let Some(Kind::Array(words)) = table.entries.get("command").map(|entry| &entry.value.kind) else {
+            return Self::default();
+        };
+        let uses = |placeholder: &str| {
+            words.iter().any(|word| matches!(&word.kind, Kind::String(text) if text.contains(placeholder)))
+        };
+        let port = uses("{port}");
+        Self { address: port || uses("{address}") || uses("{target}"), port }
     }
 
     /// A check may also say itself where it goes.
@@ -92,7 +107,7 @@ impl Needs {
         let Some(Kind::String(word)) = table.entries.get("type").map(|entry| &entry.value.kind) else {
             return Self::default();
         };
-        let needs = Self::of_type(word);
+        let needs = if word == OF_A_COMMAND { Self::of_command(table) } else { Self::of_type(word) };
         let says = |key| table.entries.contains_key(key);
         Self { address: needs.address && !says("address"), port: needs.port && !says("port") }
     }
@@ -222,7 +237,7 @@ fn known_check(
     };
     let Some(target) = target else {
         // A wrong one has been reported.
-        if needs.address && !table.entries.contains_key("target") {
+        if (needs.address || needs.port) && !table.entries.contains_key("target") {
             let message = "'target' is missing: this check is run against an address";
             let example = if needs.port { "10.0.0.1:80" } else { "10.0.0.1" };
             let hint = format!("for example: {{ check = \"{}\", target = \"{example}\" }}", name.value);
