@@ -5,7 +5,7 @@ use domain::base::{Message, MessageBuilder, Name, Serial, Ttl};
 use domain::rdata::{A, Cname, Mx, Soa, Txt};
 
 use super::*;
-use crate::probe::Conversation as _;
+use crate::probe::{Conversation as _, Outcome};
 
 const ID: u16 = 0x1234;
 
