@@ -2,6 +2,7 @@
 //! is reported.
 
 mod authentication;
+mod garp;
 mod held;
 pub mod protocol;
 mod route;
@@ -29,7 +30,7 @@ use protocol::Checksum;
 use crate::interfaces::Interfaces;
 use crate::objects::{AddressOptions, Route, RouteKey, Rule};
 use crate::packet::Authentication;
-use crate::router::settings::{Garp, Settings};
+use crate::router::settings::Settings;
 use crate::track::Tracker;
 use crate::track::units::target_name;
 use crate::transport::Transport;
@@ -40,8 +41,6 @@ use track::References;
 /// Version 2 counts whole seconds in eight bits, version 3 centiseconds in twelve.
 const INTERVALS_V2: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(255);
 const INTERVALS_V3: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(40_950);
-const GARP_DELAYS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
-const GARP_INTERVALS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(1);
 
 /// What keepalived and habit call things, and what to write here.
 const OTHER_KEYS: &[(&str, &str)] = &[
@@ -221,7 +220,7 @@ impl RouterReader<'_, '_> {
         let addresses = vmac::place(addresses, parent, vmac.as_ref());
         let accept = vmac::read_accept(self.reader, parent.map(|name| &**name), priority);
         let (routes, rules) = self.routing(family);
-        let garp = self.garp();
+        let garp = garp::read(self.reader);
         let authentication = authentication::read(self.reader, self.root, version, self.present.is_some());
         let checksum = protocol::checksum(self.reader, version, family);
         let track = self.track(priority, interface.as_ref(), addresses.as_ref());
@@ -377,25 +376,6 @@ impl RouterReader<'_, '_> {
         }
         let centiseconds = interval.value.as_millis() / 10;
         Centiseconds(u16::try_from(centiseconds).expect("the range ends below 65536 centiseconds"))
-    }
-
-    fn garp(&mut self) -> Garp {
-        let default = Garp::default();
-        let Some(table) = self.reader.table("garp") else { return default };
-        let mut reader = Reader::new(table, self.reader.report());
-        let repeat = reader.integer::<u8>("repeat", 1..=100);
-        let delay = reader.duration("delay", GARP_DELAYS);
-        let refresh = reader.duration("refresh", GARP_DELAYS);
-        let refresh_repeat = reader.integer::<u8>("refresh_repeat", 1..=100);
-        let interval = reader.duration("interval", GARP_INTERVALS);
-        reader.finish(OTHER_KEYS);
-        Garp {
-            repeat: repeat.map_or(default.repeat, |value| value.value),
-            delay: delay.map_or(default.delay, |value| value.value),
-            refresh: refresh.map_or(default.refresh, |value| value.value),
-            refresh_repeat: refresh_repeat.map_or(default.refresh_repeat, |value| value.value),
-            interval: interval.map_or(default.interval, |value| value.value),
-        }
     }
 }
 

@@ -3,6 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use daemon::testing::TempRoot;
 
 use super::*;
+use crate::router::settings::Garp;
 
 const GATEWAY: &str = "etc/trivet/vrrp.d/gateway.toml";
 const MINIMAL: &str = "interface = 'eth0'\nvirtual_router_id = 51\naddresses = ['192.168.1.153/24']\n";
