@@ -19,7 +19,7 @@ use daemon::bus::{
 use daemon::queue::{Receiver, Sender, queue};
 use daemon::systemd::follow;
 use futures_util::StreamExt;
-use futures_util::future::try_join4;
+use futures_util::future::try_join5;
 use zbus::fdo::DBusProxy;
 use zbus::names::BusName;
 use zbus::object_server::Interface;
@@ -28,7 +28,7 @@ use zbus::{Connection, fdo};
 use self::check::Check;
 use self::manager::Manager;
 use self::news::News;
-use crate::registry::{Checks, Detail, Judged, Row};
+use crate::registry::{Checks, Detail, Judged, Key, Row, Standing};
 use crate::units;
 
 const PATH: &str = "/org/trivet/Check1";
@@ -48,8 +48,9 @@ pub enum Command {
     NewBus,
     Watch {
         caller: String,
-        targets: Vec<(String, String)>,
-        reply: Reply<(u64, Vec<Row>)>,
+        /// Each once.
+        keys: Vec<Key>,
+        reply: Reply<(u64, Vec<Standing>)>,
     },
     /// A watcher has left the bus.
     Gone {
@@ -139,6 +140,7 @@ impl daemon::bus::Service for Service {
             model: session.model.clone(),
             commands: self.commands.clone(),
             watchers: watchers.clone(),
+            turns: Turnstile::default(),
         };
         connection.object_server().at(PATH, fdo::ObjectManager).await?;
         connection.object_server().at(PATH, manager).await?;
@@ -147,23 +149,32 @@ impl daemon::bus::Service for Service {
         session.take_name().await?;
         let (mut wake, changes) = daemon::client::wake();
         let wanted = || Arc::clone(&session.model.latest().checks);
-        let tell = |unit: &Arc<str>, state| self.units.tell(unit, state);
-        let follow = follow(&connection, changes, wanted, units::wanted, tell);
+        let tell_loop = |unit: &Arc<str>, state| self.units.tell(unit, state);
+        let follow = follow(&connection, changes, wanted, units::wanted, tell_loop);
+        let (mut show, mut shows) = daemon::client::wake();
         let announce = async {
             let mut checks = Arc::clone(&session.model.latest().checks);
             loop {
                 session.changed().await;
+                // First what somebody waits for: a reload of thousands of objects takes its time.
+                tell(&session, &self.news, &self.commands, &stale).await?;
                 let latest = Arc::clone(&session.model.latest().checks);
                 if !Arc::ptr_eq(&checks, &latest) {
                     checks = latest;
                     let _ = wake.try_send(());
                 }
-                shown.update(&session, &self.news, &stale).await?;
+                let _ = show.try_send(());
             }
+        };
+        let show = async {
+            while shows.next().await.is_some() {
+                shown.update(&session).await?;
+            }
+            Ok(())
         };
         let forward = forward_departures(owners, &self.commands, &watchers);
         let others = stale.invalidate(&connection);
-        try_join4(announce, forward, others, follow).await.map(|_: ((), (), (), ())| ())
+        try_join5(announce, show, forward, others, follow).await.map(|_: ((), (), (), (), ())| ())
     }
 }
 
@@ -205,6 +216,24 @@ async fn forward_departures(
     Ok(())
 }
 
+/// HealthChanged, if there are news.
+async fn tell(
+    session: &Session<Snapshot>,
+    news: &News,
+    commands: &Sender<Command>,
+    stale: &Stale,
+) -> zbus::Result<()> {
+    let Some((generation, rows)) = news.take() else { return Ok(()) };
+    let checks = Arc::clone(&session.model.latest().checks);
+    stale.add(rows.iter().map(|row| &*row.check).filter(|check| checks.contains_key(*check)));
+    let rows: Vec<HealthRow> = rows.into_iter().map(health_row).collect();
+    let manager = session.connection.object_server().interface::<_, Manager>(PATH).await?;
+    Manager::health_changed(manager.signal_emitter(), generation, rows).await?;
+    // A queue that is full wakes the loop as well.
+    let _ = commands.send(Command::MoreNews);
+    Ok(())
+}
+
 /// What this connection shows, to announce differences.
 struct Shown {
     objects: Objects<Check>,
@@ -232,21 +261,12 @@ impl Shown {
         Ok(shown)
     }
 
-    async fn update(&mut self, session: &Session<Snapshot>, news: &News, stale: &Stale) -> zbus::Result<()> {
+    async fn update(&mut self, session: &Session<Snapshot>) -> zbus::Result<()> {
         let connection = &session.connection;
         let checks = Arc::clone(&session.model.latest().checks);
         if !Arc::ptr_eq(&checks, &self.checks) {
             let before = std::mem::replace(&mut self.checks, checks);
             self.update_objects(session, &before).await?;
-        }
-        if let Some((generation, rows)) = news.take() {
-            stale.add(rows.iter().map(|row| &*row.check).filter(|check| self.checks.contains_key(*check)));
-            let rows: Vec<HealthRow> = rows.into_iter().map(health_row).collect();
-            let server = connection.object_server();
-            let manager = server.interface::<_, Manager>(PATH).await?;
-            Manager::health_changed(manager.signal_emitter(), generation, rows).await?;
-            // A queue that is full wakes the loop as well.
-            let _ = self.commands.send(Command::MoreNews);
         }
         let now = properties::<Manager>(connection, PATH).await?;
         announce_changes(connection, PATH, &Manager::name(), &[], &self.manager, &now).await?;

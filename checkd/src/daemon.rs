@@ -18,6 +18,7 @@ use crate::bus::{Bus, Command, Snapshot};
 use crate::check::Check;
 use crate::config::Configuration;
 use crate::farewell::{self, FarewellId, Farewells};
+use crate::intake::Intake;
 use crate::journal::{self, Journal};
 use crate::listing::Listings;
 use crate::loader::{Loaded, Loader};
@@ -89,6 +90,8 @@ pub struct Daemon {
     repeats: BTreeSet<(Instant, TargetId)>,
     /// Who waits for the outcome of a probe that they asked for.
     askers: HashMap<TargetId, Vec<Asker>>,
+    /// Who wants to watch what.
+    intake: Intake,
     /// Who waits for the rows of a check.
     listings: Listings,
     saver: Saver,
@@ -145,6 +148,7 @@ impl Daemon {
             farewells: Farewells::default(),
             repeats: BTreeSet::new(),
             askers: HashMap::new(),
+            intake: Intake::default(),
             listings: Listings::default(),
             saver: Saver::new(writer),
             buffer: vec![0; BUFFER],
@@ -182,6 +186,7 @@ impl Daemon {
             self.perform(actions);
             self.repeat(now);
             self.farewells.on_time(&mut self.events, now);
+            self.snapshot_is_old |= self.intake.advance(now, &mut self.registry);
             self.listings.advance(now, &self.registry, self.events.clock());
             self.saver.advance(now, &mut self.registry, self.events.clock());
             self.journal.on_time(now);
@@ -201,7 +206,8 @@ impl Daemon {
     fn deadline(&self) -> Option<Instant> {
         // Work that is left for the next turn is due at once, after what has arrived.
         let now = self.events.clock().now();
-        let work = [(!self.listings.is_empty()).then_some(now), self.saver.deadline(now, &self.registry)];
+        let has_work = !self.intake.is_empty() || !self.listings.is_empty();
+        let work = [has_work.then_some(now), self.saver.deadline(now, &self.registry)];
         let others = [
             self.registry.deadline().map(|at| at.max(self.look_at)),
             self.notify.deadline(),
@@ -270,31 +276,18 @@ impl Daemon {
     /// A reply that nobody waits for any more is lost, and that is right.
     fn on_command(&mut self, now: Instant, command: Command) {
         match command {
-            Command::NewBus => self.registry.on_new_bus(now),
-            Command::Watch { caller, targets, reply } => {
-                let (generation, answers, actions) = self.registry.on_watch(now, &caller, &targets);
-                log::debug!("{caller} watches {} targets", targets.len());
-                let _ = reply.send((generation, answers));
-                self.perform(actions);
-            }
-            Command::Gone { caller } => {
-                self.registry.on_watcher_gone(now, &caller);
-                log::debug!("{caller} has left the bus");
-            }
-            Command::MoreNews => return,
-            Command::Targets { check, reply } => {
-                self.listings.add(check, reply);
-                return;
-            }
+            Command::NewBus => self.intake.new_bus(),
+            Command::Watch { caller, keys, reply } => self.intake.watch(caller, keys, reply),
+            Command::Gone { caller } => self.intake.gone(caller),
+            Command::MoreNews => {}
+            Command::Targets { check, reply } => self.listings.add(check, reply),
             Command::Probe { check, address, reply } => {
                 match self.registry.on_probe_wanted(now, &check, &address) {
                     Ok(id) => self.askers.entry(id).or_default().push(reply),
                     Err(reason) => drop(reply.send(Err(reason))),
                 }
-                return;
             }
         }
-        self.snapshot_is_old = true;
     }
 
     fn perform(&mut self, actions: Vec<Action>) {

@@ -7,6 +7,7 @@ pub mod config;
 pub mod daemon;
 pub mod exec;
 pub mod farewell;
+pub mod intake;
 pub mod journal;
 pub mod listing;
 pub mod loader;

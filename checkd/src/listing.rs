@@ -76,7 +76,7 @@ mod tests {
             (check.to_owned(), format!("10.0.{}.{}:80", number / 256, number % 256))
         };
         let rows: Vec<_> = (0..5 * ROOM).map(row).collect();
-        let _ = registry.on_watch(now, ":1.1", &rows);
+        let _ = registry.watch_at_once(now, ":1.1", &rows);
         let mut listings = Listings::default();
         let (gone, _) = oneshot::channel();
         listings.add("tcp".into(), gone);

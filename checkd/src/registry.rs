@@ -10,8 +10,10 @@ mod rows;
 mod slots;
 mod target;
 mod units;
+mod wanted;
+mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,11 +26,13 @@ pub use self::rows::{Detail, Judged, Row};
 pub use self::slots::Cursor;
 use self::slots::Slots;
 use self::target::{Counts, Phase, Target};
+pub use self::wanted::{Standing, Wanted};
+pub use self::watch::Watch;
 use crate::check::Check;
 use crate::probe::Outcome;
 use crate::schedule::{Schedule, TargetId};
 use crate::target::{Change, Judgement, Moment, NOT_PROBED_YET, WallClock};
-use crate::watchers::Watchers;
+use crate::watchers::{Set, Watchers};
 
 /// The configured checks by name.
 pub type Checks = BTreeMap<String, Arc<Check>>;
@@ -52,12 +56,21 @@ pub enum Action {
     Gone(TargetId),
 }
 
+/// Sets that nobody watches any more: their targets are let go a portion a turn.
+#[derive(Debug, Default)]
+struct Releasing {
+    sets: VecDeque<Vec<TargetId>>,
+    /// When the first of them came.
+    since: Option<Instant>,
+}
+
 #[derive(Debug)]
 pub struct Registry {
     checks: Arc<Checks>,
     targets: Slots<Target>,
     ids: HashMap<Key, TargetId>,
     watchers: Watchers,
+    releasing: Releasing,
     schedule: Schedule,
     counts: Counts,
     generation: u64,
@@ -76,6 +89,7 @@ impl Registry {
             targets: Slots::new(),
             ids: HashMap::new(),
             watchers: Watchers::default(),
+            releasing: Releasing::default(),
             schedule: Schedule::new(seed, now),
             counts: Counts::default(),
             generation: 0,
@@ -109,65 +123,9 @@ impl Registry {
 
     /// When [`Registry::on_time`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
-        let all = [self.schedule.deadline(), self.watchers.deadline(), self.memories.deadline()];
+        let probes = self.schedule.deadline();
+        let all = [probes, self.watchers.deadline(), self.memories.deadline(), self.releasing.since];
         all.into_iter().flatten().min()
-    }
-
-    /// `caller` wants exactly these (check, address) pairs watched. The answer has a row for each of them, and
-    /// holds for everything up to the returned generation.
-    #[must_use]
-    pub fn on_watch(
-        &mut self,
-        now: Instant,
-        caller: &str,
-        wanted: &[(String, String)],
-    ) -> (u64, Vec<Row>, Vec<Action>) {
-        let mut fresh = Vec::new();
-        let named = self.identify(now, wanted, &mut fresh);
-        let mut set: Vec<TargetId> = named.iter().flatten().copied().collect();
-        set.sort_unstable();
-        set.dedup();
-        for id in &set {
-            self.alter(*id, |target| target.watches += 1);
-        }
-        self.start_first_round(now, &fresh);
-        let former = self.watchers.replace(caller, set.into());
-        let actions = self.release(&former);
-        let answers = wanted.iter().zip(named).map(|(wanted, id)| self.answer(wanted, id)).collect();
-        (self.generation, answers, actions)
-    }
-
-    /// The target of each pair, made if there is none, or why there cannot be one.
-    fn identify<'a>(
-        &mut self,
-        now: Instant,
-        wanted: &'a [(String, String)],
-        fresh: &mut Vec<TargetId>,
-    ) -> Vec<Result<TargetId, String>> {
-        // Thousands of targets share one name.
-        let mut names: HashMap<&str, Arc<str>> = HashMap::new();
-        let one = |(check, address): &'a (String, String)| {
-            let address = parse_address(address)?;
-            let name = names.entry(check).or_insert_with(|| Arc::from(check.as_str()));
-            let key = (Arc::clone(name), address);
-            if let Some(id) = self.ids.get(&key) {
-                return Ok(*id);
-            }
-            let id = self.insert(now, key);
-            fresh.push(id);
-            Ok(id)
-        };
-        wanted.iter().map(one).collect()
-    }
-
-    fn answer(&self, (check, address): &(String, String), id: Result<TargetId, String>) -> Row {
-        let row = id.map(|id| self.targets.get(id).map(Target::row));
-        match row {
-            // In the caller's own spelling, so that it finds its row.
-            Ok(Some(row)) => Row { address: address.clone(), ..row },
-            Ok(None) => Row::unknown(check, address, no_such_check(check)),
-            Err(reason) => Row::unknown(check, address, reason),
-        }
     }
 
     /// A name left the bus. Whether it was a watcher's.
@@ -200,14 +158,14 @@ impl Registry {
         Ok(id)
     }
 
-    /// Do what is due, at most `limit` probes of it; what remains is still due.
+    /// Do what is due, at most `limit` probes of it, and let so many targets go at most; what remains is still due.
     #[must_use]
     pub fn on_time(&mut self, now: Instant, limit: usize) -> Vec<Action> {
-        let mut actions = Vec::new();
         self.memories.expire(now);
         for set in self.watchers.take_expired(now) {
-            actions.extend(self.release(&set));
+            self.release(now, set);
         }
+        let mut actions = self.let_go(limit);
         let is_overdue = self.schedule.deadline().is_some_and(|at| at + OVERDUE < now);
         // As many as there were when it began: it takes several turns to see them all.
         self.crowd = if is_overdue { self.crowd.max(self.schedule.count_due(now)) } else { 0 };
@@ -270,7 +228,7 @@ impl Registry {
         );
         self.memories.on_judged(change, weighs_otherwise);
         if change != Change::Nothing {
-            self.changed.insert(id);
+            self.tell(id);
         }
         let target = self.targets.get(id)?;
         let is_watched = target.watches > 0;
@@ -339,39 +297,50 @@ impl Registry {
         id
     }
 
-    /// Let the first probes with these targets' checks come: at once, but not all in the same moment. What an earlier
-    /// run knows waits for its place in the interval.
+    /// Let the first probes with these targets' checks come.
     fn start_first_round(&mut self, now: Instant, fresh: &[TargetId]) {
-        let first = |id: &TargetId| {
-            let target = self.targets.get(*id)?;
-            let check =
-                self.checks.get(&*target.key.0).filter(|check| misfit(check, target.key.1).is_none())?;
-            let delay = Schedule::first_delay(target.place, fresh.len(), check.interval);
-            if target.judgement.is_settled() {
-                let interval = check.interval_in(target.judgement.state());
-                return Some((*id, self.schedule.next_place(target.place, now, interval)));
-            }
-            Some((*id, now + delay))
-        };
-        let firsts: Vec<(TargetId, Instant)> = fresh.iter().filter_map(first).collect();
-        for (id, at) in firsts {
-            self.set_phase(id, Phase::Waiting { at, postponed: false });
+        for id in fresh {
+            self.start_first(now, *id, fresh.len());
         }
     }
 
-    /// One set less holds each of these targets; those that nobody wants any more go.
-    fn release(&mut self, set: &[TargetId]) -> Vec<Action> {
+    /// One set less holds each of these targets, from one of the next turns on.
+    fn release(&mut self, now: Instant, set: Set) {
+        if !set.is_empty() {
+            self.releasing.sets.push_back(set.into_vec());
+            self.releasing.since.get_or_insert(now);
+        }
+    }
+
+    /// Let `room` targets go at most; those that nobody wants any more end.
+    fn let_go(&mut self, room: usize) -> Vec<Action> {
         let mut actions = Vec::new();
-        for id in set {
-            let wanted = self.alter(*id, |target| {
+        for _ in 0..room {
+            let Some(set) = self.releasing.sets.front_mut() else { break };
+            let Some(id) = set.pop() else {
+                self.releasing.sets.pop_front();
+                continue;
+            };
+            let wanted = self.alter(id, |target| {
                 target.watches -= 1;
                 target.watches > 0 || target.asked
             });
             if wanted == Some(false) {
-                actions.extend(self.remove(*id).then_some(Action::Cancel(*id)));
+                actions.extend(self.remove(id).then_some(Action::Cancel(id)));
             }
         }
+        if self.releasing.sets.is_empty() {
+            self.releasing.since = None;
+        }
         actions
+    }
+
+    /// Its state, reason or weight reads differently now.
+    fn tell(&mut self, id: TargetId) {
+        if let Some(target) = self.targets.get_mut(id) {
+            target.revision = target.revision.wrapping_add(1);
+            self.changed.insert(id);
+        }
     }
 
     /// Whether a probe of it was running.
@@ -415,6 +384,31 @@ fn no_such_check(name: &str) -> String {
 
 #[cfg(test)]
 use crate::target::State;
+
+/// All of a watch at once, as the daemon does it over several turns.
+#[cfg(test)]
+impl Registry {
+    pub(crate) fn watch_at_once(
+        &mut self,
+        now: Instant,
+        caller: &str,
+        rows: &[(String, String)],
+    ) -> (u64, Vec<Row>, Vec<Action>) {
+        let mut wanted = Wanted::default();
+        rows.iter().for_each(|(check, address)| wanted.add(check, address));
+        let mut watch = Watch::new(caller.to_owned(), wanted.take_keys());
+        let (generation, standings) = loop {
+            if let Some(answer) = self.on_watch(now, &mut watch, usize::MAX) {
+                break answer;
+            }
+        };
+        let answer = |(number, (check, address)): (usize, &(String, String))| {
+            wanted.answer(number, check.clone(), address.clone(), &standings)
+        };
+        let answers = rows.iter().enumerate().map(answer).collect();
+        (generation, answers, self.let_go(usize::MAX))
+    }
+}
 
 #[cfg(test)]
 mod crowds;

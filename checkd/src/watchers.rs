@@ -64,6 +64,11 @@ impl Watchers {
         self.departed.extract_if(.., is_over).map(|departed| departed.set).collect()
     }
 
+    #[cfg(test)]
+    pub(crate) fn set(&self, watcher: &str) -> &[TargetId] {
+        self.present.get(watcher).map_or(&[], |set| set)
+    }
+
     /// All sets' targets, one after the other.
     #[cfg(test)]
     pub(crate) fn all(&self) -> impl Iterator<Item = &TargetId> {

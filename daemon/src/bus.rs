@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -214,19 +215,44 @@ pub async fn ask_within<C, R>(
     }
 }
 
-/// Questions that anyone may ask and that the loop has to answer: one at a time. However many callers there are, one
-/// command of theirs waits in the queue, and the loop answers one of them a turn.
+/// Callers that may wait at one [`Turnstile`].
+const WAITING: usize = 16;
+
+/// Questions that several may ask and that the loop has to answer: one at a time. However many callers there are, one
+/// command of theirs waits in the queue, and the loop answers one of them a turn. A few more may wait for their turn;
+/// whoever comes beyond that is told so at once, and keeps nothing of ours.
 #[derive(Debug, Default)]
-pub struct Turnstile(futures_util::lock::Mutex<()>);
+pub struct Turnstile {
+    turn: futures_util::lock::Mutex<()>,
+    /// With the one whose turn it is.
+    inside: AtomicUsize,
+}
+
+/// A place at a turnstile, until it is dropped.
+struct Place<'a>(&'a AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Turnstile {
     /// As [`ask`], when it is this caller's turn.
+    ///
+    /// # Errors
+    /// `LimitsExceeded` if too many wait already.
     pub async fn ask<C, R>(
         &self,
         commands: &Sender<C>,
         command: impl FnOnce(Reply<R>) -> C,
     ) -> fdo::Result<R> {
-        let _turn = self.0.lock().await;
+        let place = Place(&self.inside);
+        if place.0.fetch_add(1, Ordering::Relaxed) > WAITING {
+            let message = format!("{WAITING} others are waiting for an answer already; try again");
+            return Err(fdo::Error::LimitsExceeded(message));
+        }
+        let _turn = self.turn.lock().await;
         ask(commands, command).await
     }
 }
@@ -236,6 +262,19 @@ pub async fn pause(duration: Duration) {
     if let Ok(runtime) = zruntime::SharedRuntime::current() {
         runtime.sleep(duration).await;
     }
+}
+
+/// Let everything else on the bus thread have its turn: long work does this now and then.
+pub async fn step_aside() {
+    let mut again = true;
+    poll_fn(|context| {
+        if std::mem::take(&mut again) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    })
+    .await;
 }
 
 /// The objects of one interface below one path, one per configured name: exported, removed, and their changes
@@ -277,6 +316,7 @@ impl<I: Interface> Objects<I> {
         let gone: Vec<String> =
             self.shown.keys().filter(|name| !stay.contains(name.as_str())).cloned().collect();
         for name in gone {
+            step_aside().await;
             connection.object_server().remove::<I, _>(self.path(&name)).await?;
             self.shown.remove(&name);
         }
@@ -285,9 +325,11 @@ impl<I: Interface> Objects<I> {
                 if !changed(name) {
                     continue;
                 }
+                step_aside().await;
                 let now = properties::<I>(connection, &self.path(name)).await?;
                 self.announce(connection, name, now).await?;
             } else {
+                step_aside().await;
                 connection.object_server().at(self.path(name), make(name)).await?;
                 let now = properties::<I>(connection, &self.path(name)).await?;
                 self.shown.insert((*name).to_owned(), self.digest(&now));
@@ -432,7 +474,7 @@ mod tests {
         let thread = thread::spawn(move || {
             let mut most = 0;
             let mut answered = 0;
-            while answered < 20 {
+            while answered < WAITING {
                 let questions: Vec<_> = receiver.drain().collect();
                 most = most.max(questions.len());
                 for reply in questions {
@@ -444,10 +486,40 @@ mod tests {
             most
         });
         let turnstile = Turnstile::default();
-        let questions = (0..20).map(|_| turnstile.ask(&sender, |reply| reply));
+        let questions = (0..WAITING).map(|_| turnstile.ask(&sender, |reply| reply));
         let answers = zbus::block_on(futures_util::future::join_all(questions));
         assert!(answers.iter().all(Result::is_ok), "{answers:?}");
         assert_eq!(thread.join().unwrap(), 1);
+    }
+
+    #[test]
+    fn a_turnstile_has_room_for_so_many_and_tells_whoever_comes_beyond() {
+        let (sender, receiver) = crate::queue::queue::<Reply<usize>>(8).unwrap();
+        let turnstile = Turnstile::default();
+        for _ in 0..2 {
+            let refused = AtomicUsize::new(0);
+            let questions = (0..WAITING + 1 + 5).map(|_| async {
+                let answer = turnstile.ask(&sender, |reply| reply).await;
+                if matches!(answer, Err(fdo::Error::LimitsExceeded(_))) {
+                    refused.fetch_add(1, Ordering::Relaxed);
+                }
+                answer.is_ok()
+            });
+            let loops = async {
+                let mut answered = 0;
+                while answered < WAITING + 1 {
+                    step_aside().await;
+                    assert_eq!(refused.load(Ordering::Relaxed), 5, "at once, before anybody was answered");
+                    for reply in receiver.drain() {
+                        answered += 1;
+                        reply.send(answered).unwrap();
+                    }
+                }
+            };
+            let all = futures_util::future::join(futures_util::future::join_all(questions), loops);
+            let (answers, ()) = zbus::block_on(all);
+            assert_eq!(answers.iter().filter(|answered| **answered).count(), WAITING + 1, "{answers:?}");
+        }
     }
 
     #[test]

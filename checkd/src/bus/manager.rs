@@ -1,6 +1,6 @@
 //! `org.trivet.Check1.Manager`: who wants to know about which targets, and what changed about them.
 
-use daemon::bus::{Model, ask};
+use daemon::bus::{Model, Turnstile, step_aside};
 use daemon::queue::Sender;
 use zbus::fdo::{self, DBusProxy};
 use zbus::message::Header;
@@ -9,14 +9,19 @@ use zbus::object_server::SignalEmitter;
 use zbus::{Connection, interface};
 
 use super::{Command, HealthRow, Snapshot, Watchers, health_row, send};
+use crate::registry::Wanted;
 
 /// Targets that one watcher may have.
 const TARGETS: usize = 100_000;
+/// Rows between two looks at what else there is to do.
+const PORTION: usize = 1024;
 
 pub(super) struct Manager {
     pub(super) model: Model<Snapshot>,
     pub(super) commands: Sender<Command>,
     pub(super) watchers: Watchers,
+    /// One set is taken in at a time.
+    pub(super) turns: Turnstile,
 }
 
 #[interface(name = "org.trivet.Check1.Manager")]
@@ -40,10 +45,25 @@ impl Manager {
             return Err(fdo::Error::LimitsExceeded(format!("no more than {TARGETS} targets can be watched")));
         }
         self.watchers.add(&caller);
-        let watch = |reply| Command::Watch { caller: caller.clone(), targets, reply };
-        let (generation, rows) = ask(&self.commands, watch).await?;
+        let mut wanted = Wanted::default();
+        for (number, (check, address)) in targets.iter().enumerate() {
+            wanted.add(check, address);
+            if number % PORTION == 0 {
+                step_aside().await;
+            }
+        }
+        let keys = wanted.take_keys();
+        let watch = |reply| Command::Watch { caller: caller.clone(), keys, reply };
+        let (generation, standings) = self.turns.ask(&self.commands, watch).await?;
         self.forget_if_gone(connection, caller).await?;
-        Ok((generation, rows.into_iter().map(health_row).collect()))
+        let mut rows = Vec::with_capacity(targets.len());
+        for (number, (check, address)) in targets.into_iter().enumerate() {
+            rows.push(health_row(wanted.answer(number, check, address, &standings)));
+            if number % PORTION == 0 {
+                step_aside().await;
+            }
+        }
+        Ok((generation, rows))
     }
 
     /// What changed since the last one, (check, address, state, reason, since, weight) each, for all watchers together.

@@ -15,7 +15,7 @@ fn settled(check: Check) -> (Registry, Instant) {
     let mut registry = Registry::new(checks(&[("web", check)]), 7, start);
     let address = |number: usize| format!("10.{}.{}.1:80", number / 256, number % 256);
     let rows: Vec<_> = (0..MANY).map(|number| ("web".to_owned(), address(number))).collect();
-    let (_, answers, _) = registry.on_watch(start, ":1.1", &rows);
+    let (_, answers, _) = registry.watch_at_once(start, ":1.1", &rows);
     assert_eq!(answers.len(), MANY);
     let now = run(&mut registry, start, start + SECOND * 18, &pass(), |_| {});
     assert_eq!(registry.counts(), [0, MANY, 0]);
@@ -181,7 +181,7 @@ fn restarted(registry: &Registry, now: Instant, check: Check) -> Registry {
 fn watch_all(registry: &mut Registry, now: Instant) -> Vec<Row> {
     let address = |number: usize| format!("10.{}.{}.1:80", number / 256, number % 256);
     let rows: Vec<_> = (0..MANY).map(|number| ("web".to_owned(), address(number))).collect();
-    registry.on_watch(now, ":1.1", &rows).1
+    registry.watch_at_once(now, ":1.1", &rows).1
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_restart_has_every_state_at_once_and_spreads_the_probes_over_the_interval() 
     let answers = watch_all(&mut later, now);
     assert!(answers.iter().all(|row| row.state == State::Up && row.since == WALL));
     assert_eq!(answers[0].reason, "not probed since checkd's restart; before: connected");
-    assert_eq!((later.counts(), later.unclaimed().count()), ([0, MANY, 0], 0));
+    assert_eq!((later.counts(), later.unclaimed(None, usize::MAX).count()), ([0, MANY, 0], 0));
     // One failure each takes nobody down.
     let (most, all) = busiest(&mut later, now, now + SECOND / 2, SECOND / 10, &fail());
     assert!(most < 230 && all > 500, "{most} in a tenth of a second, {all} in all");
@@ -217,7 +217,7 @@ fn what_is_too_old_or_was_judged_in_the_future_is_unknown() {
         [(now + OLD + SECOND * 7, 0), (now - SECOND * 100, 0), (now + OLD - SECOND * 7, MANY)]
     {
         let mut later = restarted(&registry, then, tcp());
-        assert_eq!(later.unclaimed().count(), expected);
+        assert_eq!(later.unclaimed(None, usize::MAX).count(), expected);
         watch_all(&mut later, then);
         assert_eq!(later.counts(), [MANY - expected, expected, 0]);
     }
@@ -231,11 +231,11 @@ fn what_is_too_old_or_was_judged_in_the_future_is_unknown() {
 fn what_nobody_asks_for_is_forgotten_and_kept_for_another_restart_until_then() {
     let (registry, now) = settled(tcp());
     let mut later = restarted(&registry, now, tcp());
-    assert_eq!(later.unclaimed().count(), MANY);
+    assert_eq!(later.unclaimed(None, usize::MAX).count(), MANY);
     assert_eq!(later.on_reload(now, WALL, checks(&[])), []);
-    assert_eq!(later.unclaimed().count(), 0, "there is no such check any more");
+    assert_eq!(later.unclaimed(None, usize::MAX).count(), 0, "there is no such check any more");
     let mut later = restarted(&registry, now, tcp());
     let until = later.deadline().unwrap();
     assert_eq!(later.on_time(until, 1), []);
-    assert_eq!((later.unclaimed().count(), later.deadline()), (0, None));
+    assert_eq!((later.unclaimed(None, usize::MAX).count(), later.deadline()), (0, None));
 }

@@ -1,6 +1,7 @@
 //! What an earlier run knew, until the watchers of its targets come back; and what a later run is to know.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use super::{Checks, Cursor, Key, Registry};
@@ -24,7 +25,8 @@ pub struct Record {
 /// What nobody has asked for yet, and whether there is news for a later run.
 #[derive(Debug, Default)]
 pub(super) struct Memories {
-    kept: HashMap<Key, Memory>,
+    /// In an order, so that they can be written a portion a turn.
+    kept: BTreeMap<Key, Memory>,
     /// When those that nobody asked for are forgotten.
     until: Option<Instant>,
     /// A state or a weight changed, or a target went.
@@ -62,6 +64,11 @@ impl Memories {
         self.changed = true;
     }
 
+    /// A watcher has come for this target, which knows what we know of it.
+    pub(super) fn claim(&mut self, key: &Key) {
+        self.kept.remove(key);
+    }
+
     /// This check asks something else now, or is not there any more.
     pub(super) fn on_question_changed(&mut self, name: &str, checks: &Checks) {
         self.changed = true;
@@ -76,7 +83,7 @@ impl Memories {
 }
 
 impl Registry {
-    /// What an earlier run left. How many of the records can be used.
+    /// What an earlier run left, of several records of one target the first. How many of them can be used.
     pub fn remember(&mut self, now: Instant, records: Vec<Record>) -> usize {
         let fingerprints: HashMap<&str, u64> =
             self.checks.iter().map(|(name, check)| (name.as_str(), check.fingerprint())).collect();
@@ -91,16 +98,16 @@ impl Registry {
             if check.damping.is_none() {
                 memory.held = None;
             }
-            self.memories.kept.insert(key, memory);
+            self.memories.kept.entry(key).or_insert(memory);
         }
         let count = self.memories.kept.len();
         self.memories.until = (count > 0).then(|| now + OLD);
         count
     }
 
-    /// What an earlier run knew of a target.
-    pub(super) fn recall(&mut self, now: Instant, key: &Key) -> Option<Judgement> {
-        let mut memory = self.memories.kept.remove(key)?;
+    /// What an earlier run knew of a target. Who only probes it once leaves that for a watcher ([`Memories::claim`]).
+    pub(super) fn recall(&self, now: Instant, key: &Key) -> Option<Judgement> {
+        let mut memory = self.memories.kept.get(key)?.clone();
         let check = self.checks.get(&*key.0)?;
         // A reload may have ended damping meanwhile: nobody would let it go.
         if check.damping.is_none() {
@@ -133,9 +140,11 @@ impl Registry {
         (targets.filter_map(|target| Some((&target.key, target.judgement.memory()?))), next)
     }
 
-    /// What an earlier run knew and nobody has asked for yet.
-    pub fn unclaimed(&self) -> impl Iterator<Item = (&Key, &Memory)> {
-        self.memories.kept.iter()
+    /// What an earlier run knew and nobody has asked for yet: the next `room` of them after this one, if there are so
+    /// many.
+    pub fn unclaimed(&self, after: Option<&Key>, room: usize) -> impl Iterator<Item = (&Key, &Memory)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.memories.kept.range((start, Bound::Unbounded)).take(room)
     }
 }
 

@@ -51,7 +51,7 @@ impl Registry {
         fresh: &mut Vec<TargetId>,
     ) -> Option<Action> {
         let obstacle = self.obstacle(&self.targets.get(id)?.key);
-        self.changed.insert(id);
+        self.tell(id);
         let was_probing = self.set_phase(id, Phase::Unconfigured).is_some_and(Phase::is_probing);
         let Some(obstacle) = obstacle else {
             let _ = self.alter(id, |target| target.judgement.on_check_changed())?;
@@ -85,7 +85,7 @@ impl Registry {
         }
         let change = self.alter(id, |target| target.judgement.on_rules_changed(check.rules()));
         if change.is_some_and(|change| change.is_news()) {
-            self.changed.insert(id);
+            self.tell(id);
         }
     }
 }

@@ -42,6 +42,9 @@ struct Walk {
     /// When the last probe of a target began, and may follow upon this one at any time.
     begun: HashMap<TargetId, Instant>,
     hurried: HashSet<TargetId>,
+    /// What a watcher wants, on its way in.
+    watch: Option<Watch>,
+    answers: usize,
 }
 
 impl Walk {
@@ -74,6 +77,8 @@ impl Walk {
             remembered: HashMap::new(),
             begun: HashMap::new(),
             hurried: HashSet::new(),
+            watch: None,
+            answers: 0,
         }
     }
 
@@ -83,13 +88,22 @@ impl Walk {
             self.now += 20 * SECOND;
         }
         let watcher = format!(":1.{}", self.random.below(3));
-        let actions = match self.random.below(40) {
+        let actions = match self.random.below(48) {
             0..3 => {
-                let rows = self.rows();
-                self.registry.on_watch(self.now, &watcher, &rows).2
+                self.finish_watch();
+                let mut wanted = Wanted::default();
+                self.rows().iter().for_each(|(check, address)| wanted.add(check, address));
+                self.watch = Some(Watch::new(watcher, wanted.take_keys()));
+                Vec::new()
             }
+            // One after the other, as they come from the bus.
             3 => {
+                self.finish_watch();
                 self.registry.on_watcher_gone(self.now, &watcher);
+                Vec::new()
+            }
+            40..48 => {
+                self.go_on_with_the_watch();
                 Vec::new()
             }
             4 => self.reload(),
@@ -101,6 +115,7 @@ impl Walk {
                 Vec::new()
             }
             7 => {
+                self.finish_watch();
                 self.registry.on_new_bus(self.now);
                 Vec::new()
             }
@@ -118,6 +133,27 @@ impl Walk {
         };
         for action in actions {
             self.perform(action);
+        }
+    }
+
+    /// A portion of one or two targets. An answer says what is so when it comes.
+    fn go_on_with_the_watch(&mut self) {
+        let Some(watch) = &mut self.watch else { return };
+        let room = 1 + self.random.below(2);
+        let Some((generation, standings)) = self.registry.on_watch(self.now, watch, room) else { return };
+        assert_eq!(generation, self.registry.generation);
+        let caller = self.watch.take().unwrap().caller().to_owned();
+        let set = self.registry.watchers.set(&caller);
+        assert_eq!(set.len(), standings.len());
+        for (id, standing) in set.iter().zip(&standings) {
+            assert_eq!(self.registry.targets.get(*id).unwrap().standing(), *standing);
+        }
+        self.answers += 1;
+    }
+
+    fn finish_watch(&mut self) {
+        while self.watch.is_some() {
+            self.go_on_with_the_watch();
         }
     }
 
@@ -221,7 +257,14 @@ impl Walk {
             records.extend(some.map(|(key, memory)| record(key, memory)));
             next = rest;
         }
-        records.extend(self.registry.unclaimed().map(|(key, memory)| record(key, memory.clone())));
+        let mut last: Option<Key> = None;
+        loop {
+            let some: Vec<_> = self.registry.unclaimed(last.as_ref(), 2).collect();
+            let Some((key, _)) = some.last() else { break };
+            last = Some((*key).clone());
+            records.extend(some.into_iter().map(|(key, memory)| record(key, memory.clone())));
+        }
+        self.watch = None;
         self.now += SECOND * u32::try_from([0, 5, 60, 900][self.random.below(4)]).unwrap();
         let after = self.variants[self.random.below(self.variants.len())].clone();
         let asks_the_same = |key: &Key| {
@@ -248,7 +291,9 @@ impl Walk {
         let registry = &self.registry;
         assert_eq!(registry.ids.len(), registry.targets.len());
         let mut watches: HashMap<TargetId, u32> = HashMap::new();
-        for id in registry.watchers.all() {
+        let held = self.watch.iter().flat_map(Watch::held);
+        let leaving = registry.releasing.sets.iter().flatten();
+        for id in registry.watchers.all().chain(held).chain(leaving) {
             *watches.entry(*id).or_default() += 1;
         }
         let (mut counts, mut waiting) = ([0; 3], 0);
@@ -258,7 +303,9 @@ impl Walk {
             assert!(target.watches > 0 || target.asked, "nobody wants {target:?}");
             assert_eq!(target.is_probing(), self.probing.contains(&id));
             let configured = registry.checks.contains_key(&*target.key.0);
-            assert_eq!(configured, target.phase != Phase::Unconfigured);
+            let is_coming = self.watch.as_ref().is_some_and(|watch| watch.held().contains(&id));
+            assert!(configured || target.phase == Phase::Unconfigured);
+            assert!(!configured || target.phase != Phase::Unconfigured || is_coming);
             if target.watches > 0 {
                 counts[[State::Unknown, State::Up, State::Down]
                     .iter()
@@ -279,10 +326,15 @@ impl Walk {
         self.known.retain(|key, _| is_there(key));
         for (_, target) in self.registry.targets.iter() {
             let check = self.registry.checks.get(&*target.key.0);
-            if let Some(known) = self.remembered.remove(&target.key) {
+            // Who only probes it leaves it for a watcher.
+            let remembered = match target.watches {
+                0 => self.remembered.get(&target.key).copied(),
+                _ => self.remembered.remove(&target.key),
+            };
+            if let Some(known) = remembered {
                 let limit = check.map_or(OLD, |check| OLD.max(check.interval_in(known.state) * INTERVALS));
                 if self.now - known.judged <= limit {
-                    self.known.insert(target.key.clone(), known);
+                    self.known.entry(target.key.clone()).or_insert(known);
                 }
             }
             let state = self.known.get(&target.key).map_or(State::Unknown, |known| known.state);
@@ -293,7 +345,7 @@ impl Walk {
 
 #[test]
 fn after_any_sequence_of_events_all_agree_and_states_changed_by_the_rules_only() {
-    let (mut ups, mut downs, mut held) = (0, 0, 0);
+    let (mut ups, mut downs, mut held, mut answers) = (0, 0, 0, 0);
     for seed in 0..40 {
         let mut walk = Walk::new(seed);
         for _ in 0..1_500 {
@@ -303,6 +355,8 @@ fn after_any_sequence_of_events_all_agree_and_states_changed_by_the_rules_only()
             (ups, downs) = (ups + up, downs + down);
             held += walk.registry.targets.iter().filter(|(_, target)| target.judgement.is_held()).count();
         }
+        answers += walk.answers;
     }
+    assert!(answers > 1_000, "the walk watches nothing: {answers}");
     assert!(ups > 1_000 && downs > 1_000 && held > 100, "the walk goes nowhere: {ups}, {downs}, {held}");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Detail, Key, Row, spell};
+use super::{Detail, Key, Row, Standing, spell};
 use crate::schedule::Place;
 use crate::target::{Judgement, Progress, Rules, State};
 
@@ -18,6 +18,8 @@ pub(super) struct Target {
     pub(super) stumbles: u8,
     /// Somebody asked for a probe now and waits for the outcome.
     pub(super) asked: bool,
+    /// Another one whenever it reads differently.
+    pub(super) revision: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +56,8 @@ impl Phase {
 
 impl Target {
     pub(super) fn new(key: Key, judgement: Judgement, place: Place) -> Self {
-        Self { key, judgement, phase: Phase::Unconfigured, place, watches: 0, stumbles: 0, asked: false }
+        let phase = Phase::Unconfigured;
+        Self { key, judgement, phase, place, watches: 0, stumbles: 0, asked: false, revision: 0 }
     }
 
     pub(super) fn is_probing(&self) -> bool {
@@ -66,15 +69,16 @@ impl Target {
         (self.watches > 0).then(|| self.judgement.state())
     }
 
+    pub(super) fn standing(&self) -> Standing {
+        let judgement = &self.judgement;
+        let (state, since) = (judgement.state(), judgement.since());
+        Standing { state, reason: judgement.reason(), since, weight: judgement.weight() }
+    }
+
     pub(super) fn row(&self) -> Row {
-        Row {
-            check: self.key.0.as_ref().to_owned(),
-            address: spell(self.key.1),
-            state: self.judgement.state(),
-            reason: self.judgement.reason(),
-            since: self.judgement.since(),
-            weight: self.judgement.weight(),
-        }
+        let Standing { state, reason, since, weight } = self.standing();
+        let (check, address) = (self.key.0.as_ref().to_owned(), spell(self.key.1));
+        Row { check, address, state, reason, since, weight }
     }
 
     /// `rules` are its check's, if it has one.

@@ -61,7 +61,7 @@ fn started(registry: &mut Registry, now: Instant) -> Vec<TargetId> {
 
 /// Watch one target and let its first probe end with `outcome`; the time after it.
 fn first_result(registry: &mut Registry, now: Instant, check: &str, outcome: Outcome) -> (TargetId, Instant) {
-    let (_, _, actions) = registry.on_watch(now, ":1.1", &wanted(&[(check, "10.0.0.5:80")]));
+    let (_, _, actions) = registry.watch_at_once(now, ":1.1", &wanted(&[(check, "10.0.0.5:80")]));
     assert_eq!(actions, []);
     let now = registry.deadline().unwrap();
     let ids = started(registry, now);
@@ -74,7 +74,7 @@ fn first_result(registry: &mut Registry, now: Instant, check: &str, outcome: Out
 fn a_watch_is_answered_for_every_row_in_its_order_and_spelling() {
     let mut registry = registry();
     let rows = [("web", "10.0.0.5:80"), ("nope", "10.0.0.5:80"), ("tcp", "web1:80"), ("tcp", "[0:0::1]:80")];
-    let (generation, answers, actions) = registry.on_watch(start(), ":1.1", &wanted(&rows));
+    let (generation, answers, actions) = registry.watch_at_once(start(), ":1.1", &wanted(&rows));
     assert_eq!((generation, actions), (0, vec![]));
     let told: Vec<_> =
         answers.iter().map(|row| (row.check.as_str(), row.address.as_str(), row.reason.as_str())).collect();
@@ -103,7 +103,7 @@ fn a_target_may_have_no_port_and_an_interface_and_is_told_as_it_was_named() {
     let addresses = ["10.0.0.1", "10.0.0.1:80", "2001:db8::1", "fe80::1%7", "[fe80::1%7]:80", ""];
     let rows: Vec<_> =
         addresses.iter().map(|address| ("ping", *address)).chain([("tcp", "10.0.0.1")]).collect();
-    let (_, answers, _) = registry.on_watch(start(), ":1.1", &wanted(&rows));
+    let (_, answers, _) = registry.watch_at_once(start(), ":1.1", &wanted(&rows));
     let told: Vec<_> = answers.iter().map(|row| (row.address.as_str(), row.reason.as_str())).collect();
     let fine = |address| (address, "not probed yet");
     let expected = [
@@ -133,7 +133,7 @@ fn a_result_is_published_once_with_a_growing_generation() {
     let mut registry = registry();
     let now = start();
     let (_, _, _) =
-        registry.on_watch(now, ":1.1", &wanted(&[("tcp", "10.0.0.5:80"), ("tcp", "10.0.0.6:80")]));
+        registry.watch_at_once(now, ":1.1", &wanted(&[("tcp", "10.0.0.5:80"), ("tcp", "10.0.0.6:80")]));
     let now = now + SECOND;
     let ids = started(&mut registry, now);
     assert_eq!(ids.len(), 2);
@@ -144,7 +144,7 @@ fn a_result_is_published_once_with_a_growing_generation() {
     assert_eq!((generation, rows.len()), (1, 2));
     assert!(rows.iter().all(|row| row.since == WALL));
     assert_eq!(registry.take_changes(NO_LIMIT), None);
-    let (generation, answers, _) = registry.on_watch(now, ":1.2", &wanted(&[("tcp", "10.0.0.5:80")]));
+    let (generation, answers, _) = registry.watch_at_once(now, ":1.2", &wanted(&[("tcp", "10.0.0.5:80")]));
     assert_eq!((generation, answers[0].state), (1, State::Up));
 }
 
@@ -154,13 +154,13 @@ fn two_watchers_share_one_probe_and_the_last_to_leave_ends_it() {
     let now = start();
     let both = wanted(&[("tcp", "10.0.0.5:80")]);
     for watcher in [":1.1", ":1.2"] {
-        let (_, _, actions) = registry.on_watch(now, watcher, &both);
+        let (_, _, actions) = registry.watch_at_once(now, watcher, &both);
         assert_eq!(actions, []);
     }
     let ids = started(&mut registry, now + SECOND);
     assert_eq!(ids.len(), 1);
-    assert_eq!(registry.on_watch(now, ":1.1", &[]).2, []);
-    assert_eq!(registry.on_watch(now, ":1.2", &[]).2, [Action::Cancel(ids[0])]);
+    assert_eq!(registry.watch_at_once(now, ":1.1", &[]).2, []);
+    assert_eq!(registry.watch_at_once(now, ":1.2", &[]).2, [Action::Cancel(ids[0])]);
     assert_eq!(registry.on_outcome(now, WALL, ids[0], pass()), None, "nobody wants this any more");
     assert_eq!((registry.deadline(), registry.watcher_count()), (None, 0));
 }
@@ -170,10 +170,10 @@ fn a_watcher_that_replaces_its_set_keeps_the_results_of_what_stays() {
     let mut registry = registry();
     let (_, now) = first_result(&mut registry, start(), "tcp", pass());
     let rows = wanted(&[("tcp", "10.0.0.6:80"), ("tcp", "10.0.0.5:80")]);
-    let (_, answers, _) = registry.on_watch(now, ":1.1", &rows);
+    let (_, answers, _) = registry.watch_at_once(now, ":1.1", &rows);
     let states: Vec<_> = answers.iter().map(|row| row.state).collect();
     assert_eq!(states, [State::Unknown, State::Up]);
-    let (_, answers, _) = registry.on_watch(now, ":1.1", &wanted(&[("tcp", "10.0.0.6:80")]));
+    let (_, answers, _) = registry.watch_at_once(now, ":1.1", &wanted(&[("tcp", "10.0.0.6:80")]));
     assert_eq!((answers.len(), registry.counts()), (1, [1, 0, 0]));
 }
 
@@ -181,9 +181,9 @@ fn a_watcher_that_replaces_its_set_keeps_the_results_of_what_stays() {
 fn the_same_row_twice_is_one_target_and_two_answers() {
     let mut registry = registry();
     let (_, answers, _) =
-        registry.on_watch(start(), ":1.1", &wanted(&[("tcp", "10.0.0.5:80"), ("tcp", "10.0.0.5:80")]));
+        registry.watch_at_once(start(), ":1.1", &wanted(&[("tcp", "10.0.0.5:80"), ("tcp", "10.0.0.5:80")]));
     assert_eq!((answers.len(), registry.counts()), (2, [1, 0, 0]));
-    let _ = registry.on_watch(start(), ":1.1", &[]);
+    let _ = registry.watch_at_once(start(), ":1.1", &[]);
     assert_eq!(registry.counts(), [0, 0, 0]);
 }
 
@@ -194,7 +194,8 @@ fn a_watcher_that_vanishes_is_forgotten_and_one_that_returns_is_answered_at_once
     assert!(!registry.on_watcher_gone(now, ":1.99"));
     assert!(registry.on_watcher_gone(now, ":1.1"));
     assert_eq!(registry.watcher_count(), 0);
-    let (_, answers, _) = registry.on_watch(now + LINGER / 2, ":1.7", &wanted(&[("tcp", "10.0.0.5:80")]));
+    let (_, answers, _) =
+        registry.watch_at_once(now + LINGER / 2, ":1.7", &wanted(&[("tcp", "10.0.0.5:80")]));
     assert_eq!(answers[0].state, State::Up);
     assert!(registry.on_watcher_gone(now + LINGER / 2, ":1.7"));
     let _ = registry.on_time(now + LINGER * 2, NO_LIMIT);
@@ -207,7 +208,7 @@ fn a_new_bus_makes_all_names_void_but_keeps_the_results_for_who_returns() {
     let (_, now) = first_result(&mut registry, start(), "tcp", fail());
     registry.on_new_bus(now);
     assert!(!registry.on_watcher_gone(now, ":1.1"), "the old name is nobody's");
-    let (_, answers, _) = registry.on_watch(now, ":1.1", &wanted(&[("tcp", "10.0.0.5:80")]));
+    let (_, answers, _) = registry.watch_at_once(now, ":1.1", &wanted(&[("tcp", "10.0.0.5:80")]));
     assert_eq!(answers[0].state, State::Down);
 }
 
@@ -268,7 +269,7 @@ fn a_result_that_may_change_the_state_is_checked_again_soon() {
 fn probes_of_one_target_never_overlap_however_long_the_timeout() {
     let slow = Check { interval: SECOND, timeout: SECOND * 10, ..tcp() };
     let mut registry = Registry::new(checks(&[("tcp", slow)]), 1, start());
-    let _ = registry.on_watch(start(), ":1.1", &wanted(&[("tcp", "10.0.0.5:80")]));
+    let _ = registry.watch_at_once(start(), ":1.1", &wanted(&[("tcp", "10.0.0.5:80")]));
     let now = registry.deadline().unwrap();
     let ids = started(&mut registry, now);
     assert_eq!(registry.on_time(now + SECOND * 9, NO_LIMIT), []);
@@ -282,7 +283,7 @@ fn probes_of_one_target_never_overlap_however_long_the_timeout() {
 #[test]
 fn a_timeout_tells_how_late_it_is_noticed() {
     let mut registry = registry();
-    let _ = registry.on_watch(start(), ":1.1", &wanted(&[("tcp", "10.0.0.5:80")]));
+    let _ = registry.watch_at_once(start(), ":1.1", &wanted(&[("tcp", "10.0.0.5:80")]));
     let now = registry.deadline().unwrap();
     let ids = started(&mut registry, now);
     let late = SECOND * 30;
@@ -317,7 +318,7 @@ fn a_turn_does_a_bounded_number_of_probes_and_the_rest_is_still_due() {
     let mut registry = registry();
     let rows: Vec<_> = (1..=100).map(|port| ("tcp".to_owned(), format!("10.0.0.5:{port}"))).collect();
     let now = start();
-    let _ = registry.on_watch(now, ":1.1", &rows);
+    let _ = registry.watch_at_once(now, ":1.1", &rows);
     let now = now + SECOND;
     assert_eq!(registry.on_time(now, 30).len(), 30);
     assert!(registry.deadline().unwrap() <= now);
@@ -400,7 +401,8 @@ fn who_asked_for_a_probe_is_told_when_its_check_goes() {
 #[test]
 fn details_tell_how_long_the_last_probe_took_and_when_the_next_one_is() {
     let mut registry = registry();
-    let _ = registry.on_watch(start(), ":1.1", &wanted(&[("tcp", "10.0.0.6:80"), ("tcp", "10.0.0.5:80")]));
+    let _ =
+        registry.watch_at_once(start(), ":1.1", &wanted(&[("tcp", "10.0.0.6:80"), ("tcp", "10.0.0.5:80")]));
     let now = start() + SECOND;
     let ids = started(&mut registry, now);
     assert!(details(&registry, "tcp").iter().all(|detail| detail.next.is_none()));
@@ -418,7 +420,7 @@ fn a_target_may_leave_out_the_port_where_the_check_has_one_and_is_told_where_it_
     let mut registry = Registry::new(checks(&[("tcp", tcp()), ("elsewhere", elsewhere)]), 1, start());
     let now = start();
     let rows = wanted(&[("elsewhere", "10.0.0.5"), ("tcp", "10.0.0.5"), ("tcp", ""), ("tcp", "10.0.0.5:0")]);
-    let (_, answers, _) = registry.on_watch(now, ":1.1", &rows);
+    let (_, answers, _) = registry.watch_at_once(now, ":1.1", &rows);
     let reasons: Vec<_> = answers.iter().map(|row| (row.address.as_str(), row.reason.as_str())).collect();
     assert_eq!(
         reasons,

@@ -44,7 +44,7 @@ mod tests {
         let unit = Check::with_defaults(Kind::Unit(Settings { unit: "nginx.service".into() }));
         let mut registry = Registry::new(checks(&[("nginx", unit)]), 7, now);
         let watch = [("nginx".to_owned(), String::new())];
-        let _ = registry.on_watch(now, ":1.1", &watch);
+        let _ = registry.watch_at_once(now, ":1.1", &watch);
         let later = registry.deadline().unwrap();
         let actions = registry.on_time(later, 256);
         let started = actions.iter().find_map(|action| match action {

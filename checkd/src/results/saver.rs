@@ -35,12 +35,12 @@ pub struct Saver {
     rows: usize,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Stage {
     Idle,
     Targets(Cursor),
-    /// What an earlier run knew and nobody has asked for.
-    Rest,
+    /// What an earlier run knew and nobody has asked for, after this one.
+    Rest(Option<Key>),
 }
 
 impl Saver {
@@ -61,8 +61,8 @@ impl Saver {
         if self.retry.is_some() {
             return self.retry;
         }
-        let gap = match (self.stage, registry.unsaved()) {
-            (Stage::Targets(_) | Stage::Rest, _) => return Some(now),
+        let gap = match (&self.stage, registry.unsaved()) {
+            (Stage::Targets(_) | Stage::Rest(_), _) => return Some(now),
             (Stage::Idle, Unsaved::Nothing) => return None,
             (Stage::Idle, Unsaved::Changes) => GAP,
             (Stage::Idle, Unsaved::Age) => REFRESH,
@@ -108,7 +108,7 @@ impl Saver {
 
     fn next_stage(&mut self, registry: &Registry, timeline: &Timeline) {
         let mut text = String::new();
-        let (before, next, after) = match self.stage {
+        let (before, next, after) = match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Idle => {
                 self.numbers = write_head(&mut text, registry.checks());
                 self.rows = 0;
@@ -117,13 +117,20 @@ impl Saver {
             Stage::Targets(from) => {
                 let (records, next) = registry.records(from, ROOM);
                 self.write_rows(&mut text, records, timeline);
-                (None, next.map_or(Stage::Rest, Stage::Targets), None)
+                (None, next.map_or(Stage::Rest(None), Stage::Targets), None)
             }
-            Stage::Rest => {
-                let unclaimed = registry.unclaimed().map(|(key, memory)| (key, memory.clone()));
-                self.write_rows(&mut text, unclaimed, timeline);
-                write_end(&mut text, self.rows);
-                (None, Stage::Idle, Some(Message::End))
+            Stage::Rest(after) => {
+                let mut last = None;
+                let unclaimed =
+                    registry.unclaimed(after.as_ref(), ROOM).inspect(|(key, _)| last = Some(*key));
+                self.write_rows(&mut text, unclaimed.map(|(key, memory)| (key, memory.clone())), timeline);
+                match last {
+                    Some(last) => (None, Stage::Rest(Some(last.clone())), None),
+                    None => {
+                        write_end(&mut text, self.rows);
+                        (None, Stage::Idle, Some(Message::End))
+                    }
+                }
             }
         };
         self.stage = next;
