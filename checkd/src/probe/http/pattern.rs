@@ -7,18 +7,15 @@ use std::sync::Arc;
 
 use regex_automata::Anchored;
 use regex_automata::dfa::{Automaton, StartKind, dense};
-use regex_automata::nfa::thompson::{self, WhichCaptures};
+use regex_automata::nfa::thompson;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::{start, syntax};
 
+use crate::probe::pattern;
 use crate::probe::quote::cut;
 
 /// How much of a pattern a reason quotes.
 const QUOTE_LIMIT: usize = 60;
-/// What an automaton may take, in bytes.
-const SIZE_LIMIT: usize = 1024 * 1024;
-/// What building it may take, in bytes.
-const BUILD_LIMIT: usize = 4 * 1024 * 1024;
 
 /// Over bytes: classes and case are ASCII's, as in keepalived, and `.` is any byte but a line feed.
 #[derive(Clone)]
@@ -32,26 +29,13 @@ impl Pattern {
     /// # Errors
     /// What is wrong with it, as the end of a sentence such as "'matches' is …".
     pub fn new(text: &str) -> Result<Self, String> {
-        let syntax = syntax::Config::new().unicode(false).utf8(false);
-        let parsed = syntax::parse_with(text, &syntax).map_err(|error| {
-            // Several lines with the pattern and a caret, then the message.
-            let error = error.to_string();
-            let message = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            format!("not a regular expression: {message}")
-        })?;
-        let config = thompson::Config::new()
-            .utf8(false)
-            .which_captures(WhichCaptures::None)
-            .nfa_size_limit(Some(BUILD_LIMIT));
-        let nfa = thompson::Compiler::new().configure(config).build_from_hir(&parsed);
-        let nfa = nfa.map_err(|_| too_large())?;
-        let config = dense::Config::new()
-            .start_kind(StartKind::Unanchored)
-            .dfa_size_limit(Some(SIZE_LIMIT))
-            .determinize_size_limit(Some(BUILD_LIMIT));
-        let automaton = dense::Builder::new().configure(config).build_from_nfa(&nfa).map_err(|error| {
-            if error.is_size_limit_exceeded() { too_large() } else { format!("not possible here: {error}") }
-        })?;
+        let parsed = syntax::parse_with(text, &pattern::syntax());
+        let parsed = parsed.map_err(|error| pattern::not_a_pattern(&error))?;
+        let nfa = thompson::Compiler::new().configure(pattern::thompson()).build_from_hir(&parsed);
+        let nfa = nfa.map_err(|_| pattern::too_large())?;
+        let config = pattern::dense().start_kind(StartKind::Unanchored);
+        let automaton = dense::Builder::new().configure(config).build_from_nfa(&nfa);
+        let automaton = automaton.map_err(|_| pattern::too_large())?;
         let start = automaton.start_state(&start::Config::new().anchored(Anchored::No));
         let start = start.map_err(|error| format!("not possible here: {error}"))?;
         Ok(Self { text: text.to_owned(), automaton: Arc::new(automaton), start })
@@ -66,12 +50,6 @@ impl Pattern {
     pub(super) fn quoted(&self) -> String {
         format!("'{}'", cut(self.text.as_bytes(), QUOTE_LIMIT))
     }
-}
-
-fn too_large() -> String {
-    "too large a pattern: a counted repetition that may begin anywhere, such as 'a.{0,60}b', needs a plainer form, such \
-     as 'a.*b'"
-        .to_owned()
 }
 
 impl PartialEq for Pattern {
