@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::mix::mix;
+use sha2::{Digest as _, Sha256};
+
 use crate::probe::Kind;
 use crate::target::{Damping, Rules, State, Thresholds};
 use crate::transport::connect::Connect;
@@ -71,10 +72,19 @@ impl Check {
         self.question() == other.question()
     }
 
-    /// Tells checks that ask something else apart, also in another run of this program. A number of 64 bits out of
-    /// settings that nobody has to keep secret from whoever may read checkd's memory.
+    /// Tells checks that ask something else apart, also in another run of this program, by what was in the files that
+    /// they name too. It is written down: 64 bits of a digest of the whole check, its certificates, its key and its
+    /// password, of which none comes out of it again. (Whoever may read the file may read the configuration.)
     pub fn fingerprint(&self) -> u64 {
-        mix(0, &format!("{:?}", self.question()))
+        let mut digest = Sha256::new();
+        digest.update(format!("{:?}", self.question()));
+        for contents in self.tls.iter().flat_map(|tls| tls.contents()) {
+            digest.update(contents);
+        }
+        if let Some(secret) = self.kind.secret() {
+            digest.update(Sha256::digest(secret.bytes()));
+        }
+        digest.finalize().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 
     /// The check without what says when it is made and what follows from it.

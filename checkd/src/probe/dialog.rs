@@ -21,6 +21,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::quote::words;
+use super::secret::Secret;
 use super::{Conversation, Outcome, Route};
 
 /// What a server may say before the next turn is ours, in bytes.
@@ -115,6 +116,22 @@ impl Settings {
                 Script::Postgresql(settings) => settings.starttls,
                 Script::Ldap(settings) => settings.starttls,
             }
+    }
+
+    /// The password that is said, if one is.
+    pub fn secret(&self) -> Option<&Secret> {
+        match &self.script {
+            Script::Steps(_)
+            | Script::Smtp { .. }
+            | Script::Imap { .. }
+            | Script::Pop3 { .. }
+            | Script::Ftp { .. }
+            | Script::Nntp { .. }
+            | Script::Mysql(_)
+            | Script::Postgresql(_) => None,
+            Script::Redis(settings) => settings.password.as_ref(),
+            Script::Ldap(settings) => settings.bind.as_ref().map(|(_, password)| password),
+        }
     }
 
     fn protocol(&self, route: Route) -> Box<dyn Protocol> {

@@ -162,6 +162,21 @@ impl Kind {
         self.http()?.requests()[part].host.as_deref()
     }
 
+    /// The password that a probe says, if it says one.
+    pub fn secret(&self) -> Option<&secret::Secret> {
+        match self {
+            Self::Tcp
+            | Self::Tls(_)
+            | Self::Dns(_)
+            | Self::Unit(_)
+            | Self::Http(_)
+            | Self::Udp(_)
+            | Self::Ping(_)
+            | Self::Exec(_) => None,
+            Self::Dialog(settings) => settings.secret(),
+        }
+    }
+
     /// What names question `part` in a reason, where there are several.
     pub fn label(&self, part: usize) -> &str {
         self.http().map_or("", |http| http.label(part))

@@ -10,7 +10,7 @@ impl Secret {
         Self(bytes)
     }
 
-    /// For the wire only.
+    /// For the wire, and for [`crate::check::Check::fingerprint`], only.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }

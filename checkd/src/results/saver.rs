@@ -2,12 +2,13 @@
 //! and at the end; a portion a turn, so that no probe waits for it.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon::event_loop::Clock;
 
 use super::{Message, Timeline, Writer, write_end, write_head, write_row};
-use crate::registry::{Cursor, Key, Registry, Unsaved};
+use crate::registry::{Checks, Cursor, Key, Registry, Unsaved};
 use crate::target::Memory;
 
 /// From the beginning of one file to that of the next, at least: a crash forgets what changed in it.
@@ -30,8 +31,10 @@ pub struct Saver {
     /// What the writer has not taken yet, and when to try again.
     pending: VecDeque<Message>,
     retry: Option<Instant>,
-    /// By check.
+    /// What every file begins with, the checks' numbers in it, and of which checks it is.
+    head: String,
     numbers: HashMap<String, usize>,
+    checks: Option<Arc<Checks>>,
     rows: usize,
 }
 
@@ -51,7 +54,9 @@ impl Saver {
             begun: None,
             pending: VecDeque::new(),
             retry: None,
+            head: String::new(),
             numbers: HashMap::new(),
+            checks: None,
             rows: 0,
         }
     }
@@ -110,7 +115,8 @@ impl Saver {
         let mut text = String::new();
         let (before, next, after) = match std::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Idle => {
-                self.numbers = write_head(&mut text, registry.checks());
+                self.prepare_head(registry.checks());
+                text.push_str(&self.head);
                 self.rows = 0;
                 (Some(Message::Begin), Stage::Targets(Cursor::default()), None)
             }
@@ -137,6 +143,15 @@ impl Saver {
         self.pending.extend(before.into_iter().chain([Message::Portion(text)]).chain(after));
     }
 
+    /// Anew only when checks have changed: a fingerprint is a digest of the whole check.
+    fn prepare_head(&mut self, checks: &Arc<Checks>) {
+        if !self.checks.as_ref().is_some_and(|known| Arc::ptr_eq(known, checks)) {
+            self.head.clear();
+            self.numbers = write_head(&mut self.head, checks);
+            self.checks = Some(Arc::clone(checks));
+        }
+    }
+
     fn write_rows<'a>(
         &mut self,
         text: &mut String,
@@ -149,5 +164,68 @@ impl Saver {
             write_row(text, *number, key, &memory, timeline);
             self.rows += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use daemon::testing::TempRoot;
+
+    use super::*;
+    use crate::check::Check;
+    use crate::probe::{Kind, ping};
+    use crate::registry::Record;
+    use crate::results::{File, parse};
+    use crate::target::WallClock;
+
+    fn checks(kind: Kind) -> Checks {
+        Checks::from([("a".to_owned(), Arc::new(Check::with_defaults(kind)))])
+    }
+
+    #[test]
+    fn what_nobody_asked_for_is_written_in_portions_and_under_the_check_as_it_is_now() {
+        let root = TempRoot::new();
+        let (clock, file) = (Clock::new().unwrap(), File::below(root.path()));
+        let now = clock.now();
+        let mut registry = Registry::new(checks(Kind::Tcp), 1, now);
+        let record = |number: usize| {
+            let address = format!("10.0.{}.{}:80", number / 256, number % 256).parse().unwrap();
+            let fingerprint = registry.checks()["a"].fingerprint();
+            let (reason, since) = (number.to_string(), WallClock(1));
+            let memory = Memory {
+                is_up: true,
+                since,
+                reason,
+                judged: now,
+                weight: None,
+                provisional: false,
+                held: None,
+            };
+            Record { key: ("a".into(), address), fingerprint, memory }
+        };
+        let records: Vec<_> = (0..3 * ROOM + 7).map(record).collect();
+        assert_eq!(registry.remember(now, records.clone()), records.len());
+        let mut saver = Saver::new(Writer::start(file.clone()).unwrap());
+        let read = || parse(&file.read().unwrap().unwrap(), &Timeline::new(clock, now)).unwrap();
+        saver.finish(now, &registry, clock);
+        let found = read();
+        assert_eq!(found.len(), records.len());
+        let reasons: std::collections::BTreeSet<_> =
+            found.iter().map(|record| &record.memory.reason).collect();
+        assert_eq!(reasons.len(), records.len());
+        assert!(found.iter().all(|record| record.fingerprint == records[0].fingerprint));
+        // A portion a turn: those of the head, of no targets, and of these.
+        let _ = registry.on_reload(now, WallClock(1), checks(Kind::Ping(ping::Settings::default())));
+        let mut turns = 0;
+        while saver.deadline(now, &registry).is_some_and(|at| at <= now) || turns == 0 {
+            saver.advance(now, &mut registry, clock);
+            turns += 1;
+        }
+        assert!(turns >= 6, "{turns} turns");
+        assert!(saver.writer.finish(saver.pending.drain(..).collect(), LAST));
+        let found = read();
+        assert_eq!(found.len(), records.len());
+        assert!(found.iter().all(|record| record.fingerprint != records[0].fingerprint), "another check");
+        assert!(found.iter().all(|record| record.memory.provisional));
     }
 }

@@ -207,3 +207,22 @@ fn no_password_is_ever_shown() {
     assert!(used.has_errors() && !checked.has_errors(), "{used} {checked}");
     assert!(checked.to_string().contains("there are no credentials"), "{checked}");
 }
+
+#[test]
+fn a_check_is_another_one_with_another_password_in_the_same_file() {
+    let fingerprint = |kind: &str, password: &str| {
+        let root = TempRoot::new();
+        root.write("etc/pass", password);
+        root.write("etc/trivet/check.d/x.toml", &format!("{kind}password_file = \"/etc/pass\"\n"));
+        let mut report = Report::new();
+        let configuration = load(root.path(), &mut report);
+        assert!(!report.has_errors(), "{report}");
+        let check = &configuration.checks["x"];
+        assert!(!format!("{check:?}").contains(password.trim()), "{check:?}");
+        check.fingerprint()
+    };
+    for kind in ["type = \"redis\"\n", "type = \"ldap\"\nbind_dn = \"cn=a\"\n"] {
+        assert_eq!(fingerprint(kind, "hunter2"), fingerprint(kind, "hunter2\n"));
+        assert_ne!(fingerprint(kind, "hunter2"), fingerprint(kind, "hunter3"));
+    }
+}

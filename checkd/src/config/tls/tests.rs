@@ -195,3 +195,28 @@ fn the_key_is_in_no_debug_output() {
     assert!(shown.contains("Identity(1 certificates)"), "{shown}");
     assert!(shown.len() < 5000, "{shown}");
 }
+
+#[test]
+fn a_check_is_another_one_with_another_certificate_or_key_in_the_same_file() {
+    let root = root();
+    let text = "type = \"tls\"\ntls_ca = \"/etc/ssl/ca.pem\"\ntls_certificate = \"/etc/ssl/client.pem\"\n\
+                tls_key = \"/etc/ssl/client.key\"\n";
+    write_certificate(&root, "ca");
+    write_certificate(&root, "client");
+    let before = good(&root, text);
+    assert_eq!(good(&root, text).fingerprint(), before.fingerprint());
+    write_certificate(&root, "ca");
+    let other_ca = good(&root, text);
+    write_certificate(&root, "client");
+    let other_client = good(&root, text);
+    // A certificate for the same key.
+    let key = std::fs::read_to_string(root.path().join("etc/ssl/client.key")).unwrap();
+    let params = CertificateParams::new(vec!["x.example".to_owned()]).unwrap();
+    let renewed = params.self_signed(&KeyPair::from_pem(&key).unwrap()).unwrap();
+    root.write("etc/ssl/client.pem", &renewed.pem());
+    let renewed = good(&root, text);
+    let insecure = good(&root, "type = \"tls\"\ninsecure = true\n");
+    let all = [before, other_ca, other_client, renewed, insecure];
+    let fingerprints: std::collections::BTreeSet<u64> = all.iter().map(|check| check.fingerprint()).collect();
+    assert_eq!(fingerprints.len(), all.len());
+}

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, SignatureScheme};
 
-use super::store::provider;
+use super::store::{digest, provider};
 
 /// Two are equal if certificates and key are the same bytes.
 pub struct Identity {
@@ -47,6 +47,12 @@ impl Identity {
             Err(error) => return Err(IdentityError::Certificate(error.to_string())),
         }
         Ok(Self { chain, key, certified: Arc::new(certified) })
+    }
+
+    /// A digest of certificates and key.
+    pub(super) fn contents(&self) -> [u8; 32] {
+        let chain = self.chain.iter().map(|certificate| &**certificate);
+        digest(chain.chain([self.key.secret_der()]))
     }
 }
 

@@ -22,8 +22,8 @@ pub struct Settings {
     pub(super) config: Arc<ClientConfig>,
 }
 
-/// Only what a server could notice, and nothing that probes change: checks are known again by this text
-/// ([`crate::check::Check::fingerprint`]).
+/// Only what a server could notice, and nothing that probes change: checks are known again by this text and by
+/// [`Settings::contents`].
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, store, identity, verifier: _, resolver: _, config: _ } = self;
@@ -55,6 +55,14 @@ impl Settings {
         // A resumed session shows no certificate: one that was replaced or has expired would go unseen.
         config.resumption = Resumption::disabled();
         Self { name, store, identity, verifier, resolver, config: Arc::new(config) }
+    }
+
+    /// Digests of what was in the files: of those who may have signed, and of the client certificate with its key; zeros
+    /// where there is none.
+    pub(crate) fn contents(&self) -> [[u8; 32]; 2] {
+        let store = self.store.as_ref().map(|store| store.contents());
+        let identity = self.identity.as_ref().map(|identity| identity.contents());
+        [store, identity].map(Option::unwrap_or_default)
     }
 
     /// Whether any certificate will do.

@@ -10,6 +10,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error, RootCertStore};
+use sha2::{Digest as _, Sha256};
 
 use crate::probe::tls::certificate::Certificate;
 
@@ -24,6 +25,8 @@ pub struct Store {
     /// Whether a server may present one of `certificates` itself: a file that was given for one check is meant for
     /// its servers.
     pins: bool,
+    /// A digest of `certificates`.
+    contents: [u8; 32],
 }
 
 impl Store {
@@ -61,7 +64,12 @@ impl Store {
         }
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
         let verifier = verifier.map_err(|error| error.to_string())?;
-        Ok(Self { name, certificates, verifier, pins })
+        let contents = digest(certificates.iter().map(|certificate| &**certificate));
+        Ok(Self { name, certificates, verifier, pins, contents })
+    }
+
+    pub(super) fn contents(&self) -> [u8; 32] {
+        self.contents
     }
 
     pub fn name(&self) -> &str {
@@ -96,6 +104,15 @@ fn verify_pinned(der: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime)
         return Err(CertificateError::ExpiredContext { time: now, not_after: time(not_after) }.into());
     }
     rustls::client::verify_server_name(&ParsedCertificate::try_from(der)?, name)
+}
+
+/// Of several pieces of any length, each told from the next.
+pub(super) fn digest<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for piece in pieces {
+        digest.update(Sha256::digest(piece));
+    }
+    digest.finalize().into()
 }
 
 /// What does the cryptography: see DEPENDENCIES.md.
