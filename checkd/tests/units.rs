@@ -109,19 +109,27 @@ impl Systemd {
         Self { connection, model }
     }
 
+    /// The answers to questions are others from now on, without a word.
+    fn set(&self, unit: &str, state: State) {
+        self.model.states.lock().unwrap().insert(unit.to_owned(), state);
+    }
+
     /// As systemd announces it: only to those who have subscribed, and without LoadState and Result.
     fn announce(&self, unit: &str, state: State) {
-        self.model.states.lock().unwrap().insert(unit.to_owned(), state);
+        self.set(unit, state);
         until("checkd has subscribed", || (!self.model.subscribers.lock().unwrap().is_empty()).then_some(()));
-        let changed: HashMap<String, OwnedVariant> =
-            [("ActiveState", state[0]), ("SubState", state[1])].map(pair).into();
-        let none: &[&str] = &[];
-        let body = (UNIT, changed, none);
-        let standard = "org.freedesktop.DBus.Properties";
-        let emit =
-            self.connection.emit_signal(None::<&str>, path(unit), standard, "PropertiesChanged", &body);
-        zbus::block_on(emit).unwrap();
+        say(&self.connection, None, unit, state);
     }
+}
+
+/// To everybody, or to one.
+fn say(connection: &Connection, to: Option<&str>, unit: &str, state: State) {
+    let changed: HashMap<String, OwnedVariant> =
+        [("ActiveState", state[0]), ("SubState", state[1])].map(pair).into();
+    let none: &[&str] = &[];
+    let body = (UNIT, changed, none);
+    let standard = "org.freedesktop.DBus.Properties";
+    zbus::block_on(connection.emit_signal(to, path(unit), standard, "PropertiesChanged", &body)).unwrap();
 }
 
 fn path(unit: &str) -> String {
@@ -216,4 +224,72 @@ fn a_reload_that_adds_a_check_of_another_unit_has_systemd_asked_about_it() {
     watcher.wait_for("bind", "", "down");
     systemd.announce("nginx.service", STOPPING);
     watcher.wait_for("nginx", "", "down");
+}
+
+#[test]
+fn a_thousand_units_are_followed_within_what_a_bus_allows_to_one_connection() {
+    let world = World::new();
+    let names: Vec<String> = (0..1000).map(|number| format!("unit{number}")).collect();
+    let units: Vec<String> = names.iter().map(|name| format!("{name}.service")).collect();
+    for (name, unit) in names.iter().zip(&units) {
+        unit_check(&world, name, unit);
+    }
+    let _bus = world.start_bus();
+    let states: Vec<(&str, State)> = units.iter().map(|unit| (unit.as_str(), RUNNING)).collect();
+    let systemd = Systemd::start(&world, &states);
+    let checkd = world.start_checkd();
+    let watcher = Watcher::new(&world);
+    let targets: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let all = |state: &str, reason: &str| {
+        until(&format!("all are {state}"), || {
+            let (_, rows) = watcher.watch(&targets);
+            rows.iter().all(|row| row.2 == state && row.3 == reason).then_some(())
+        });
+    };
+    all("up", "active (running)");
+    // More than any queue holds, while each of them makes for another question.
+    for _ in 0..4 {
+        units.iter().for_each(|unit| systemd.announce(unit, FAILED));
+    }
+    all("down", "failed (exit-code)");
+    // A reload that takes a unit out and adds one, which is asked for before the others are again.
+    std::fs::remove_file(world.root.path().join("etc/trivet/check.d/unit7.toml")).unwrap();
+    unit_check(&world, "late", "nothing.service");
+    checkd.reload();
+    watcher.watch(&[("late", ""), ("unit8", "")]);
+    watcher.wait_for("late", "", "down");
+    systemd.announce("unit8.service", RUNNING);
+    watcher.wait_for("unit8", "", "up");
+    assert!(!checkd.log().contains("is not on the bus"), "{}", checkd.log());
+}
+
+#[test]
+fn what_others_say_in_systemd_s_place_is_not_believed() {
+    let world = World::new();
+    unit_check(&world, "nginx", "nginx");
+    let _bus = world.start_bus();
+    let systemd = Systemd::start(&world, &[("nginx.service", RUNNING)]);
+    let _checkd = world.start_checkd();
+    let watcher = Watcher::new(&world);
+    watcher.watch(&[("nginx", "")]);
+    watcher.wait_for("nginx", "", "up");
+    let (stranger, checkd) = zbus::block_on(async {
+        let stranger = connection::Builder::address(world.bus_address().as_str()).build().await.unwrap();
+        let bus = zbus::fdo::DBusProxy::new(&stranger).await.unwrap();
+        let checkd = bus.get_name_owner("org.trivet.Check1".try_into().unwrap()).await.unwrap();
+        (stranger, checkd.to_string())
+    });
+    say(&stranger, Some(&checkd), "nginx.service", STOPPING);
+    let gone = (NAME, systemd.connection.unique_name().unwrap().as_str(), "");
+    let bus = "org.freedesktop.DBus";
+    let lie =
+        stranger.emit_signal(Some(checkd.as_str()), "/org/freedesktop/DBus", bus, "NameOwnerChanged", &gone);
+    zbus::block_on(lie).unwrap();
+    // What comes after them has come, and they have not changed anything.
+    systemd.announce("nginx.service", ["reloading", "reload", "loaded", "success"]);
+    until("the reload is told", || {
+        let (_, rows) = watcher.watch(&[("nginx", "")]);
+        assert!(rows[0].2 == "up" && !rows[0].3.contains("systemd"), "{rows:?}");
+        (rows[0].3 == "reloading (reload)").then_some(())
+    });
 }

@@ -4,26 +4,18 @@
 //! systemd announces changes only to those who have subscribed, and forgets that with its own re-execution. After that,
 //! and after a reload of its configuration (a unit may be there now that was not), all units are read anew.
 
+mod follow;
+
 use std::collections::HashMap;
-use std::future::pending;
-use std::pin::pin;
-use std::sync::Arc;
 
-use futures_util::StreamExt as _;
-use futures_util::future::{Either, select};
-use futures_util::stream::SelectAll;
-use zbus::{Connection, Message, MessageStream, OwnedVariant};
+use zbus::{Connection, OwnedVariant};
 
-use crate::bus::{path_element, pause};
-use crate::client::{Changes, RETRY, Seen, ended, is_absent, is_called, listen, new_owner, owners, signals};
+pub use self::follow::follow;
+use crate::client::is_called;
 
 pub const NAME: &str = "org.freedesktop.systemd1";
 pub const PATH: &str = "/org/freedesktop/systemd1";
 pub const MANAGER: &str = "org.freedesktop.systemd1.Manager";
-const UNIT: &str = "org.freedesktop.systemd1.Unit";
-const SERVICE: &str = "org.freedesktop.systemd1.Service";
-const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
-const ABSENT: &str = "systemd is not on the bus";
 
 /// What systemd says of a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,244 +35,12 @@ pub enum UnitState {
     },
 }
 
-/// Tell the state of each unit of what is `wanted`, first as it is and then whenever it changes, until the connection
-/// ends. `changes` wakes when something else may be wanted; a new `Arc` has all of its units told anew. What is told is
-/// true when it is told; it may be told twice.
-pub async fn follow<S>(
-    connection: &Connection,
-    mut changes: Changes,
-    wanted: impl Fn() -> Arc<S>,
-    units_of: impl Fn(&S) -> Vec<Arc<str>>,
-    tell: impl Fn(&Arc<str>, UnitState),
-) -> zbus::Result<()> {
-    let mut units = Units::subscribe(connection, tell).await?;
-    let mut seen = Seen::default();
-    loop {
-        let wanted = wanted();
-        if seen.is_other(&wanted) {
-            units.want(units_of(&wanted)).await?;
-            units.ask_all();
-        }
-        units.ask().await;
-        // What is not ready first is dropped, and loses nothing by it.
-        let heard = match select(changes.next(), pin!(units.next())).await {
-            Either::Left((Some(()), _)) => None,
-            Either::Left((None, _)) => return Ok(()),
-            Either::Right((heard, _)) => Some(heard?),
-        };
-        if let Some(heard) = heard {
-            units.handle(&heard);
-        }
-    }
-}
-
 /// Have systemd announce changes to this connection.
 pub async fn subscribe(connection: &Connection) -> zbus::Result<()> {
     let again = ["org.freedesktop.systemd1.AlreadySubscribed"];
     match connection.call_method(Some(NAME), PATH, Some(MANAGER), "Subscribe", &()).await {
         Err(error) if !is_called(&error, &again) => Err(error),
         Ok(_) | Err(_) => Ok(()),
-    }
-}
-
-#[derive(Debug)]
-enum Heard {
-    /// Systemd came, went, or re-executed itself.
-    Owner(Message),
-    /// It has read its configuration anew, or is about to.
-    Reloading(Message),
-    Unit(Message),
-    Retry,
-}
-
-struct Units<T: Fn(&Arc<str>, UnitState)> {
-    connection: Connection,
-    owners: MessageStream,
-    reloading: MessageStream,
-    /// One for each unit.
-    changed: SelectAll<MessageStream>,
-    tell: T,
-    /// By object path.
-    wanted: HashMap<String, Unit>,
-    subscribed: bool,
-    absent: bool,
-    try_again: bool,
-}
-
-struct Unit {
-    name: Arc<str>,
-    /// Whether it is to be asked for.
-    due: bool,
-}
-
-impl<T: Fn(&Arc<str>, UnitState)> Units<T> {
-    async fn subscribe(connection: &Connection, tell: T) -> zbus::Result<Self> {
-        let reloading = signals().sender(NAME).path(PATH).interface(MANAGER).member("Reloading").build()?;
-        Ok(Self {
-            connection: connection.clone(),
-            owners: owners(connection, NAME).await?,
-            reloading: listen(connection, reloading).await?,
-            changed: SelectAll::new(),
-            tell,
-            wanted: HashMap::new(),
-            subscribed: false,
-            absent: false,
-            try_again: false,
-        })
-    }
-
-    /// Listen to exactly these units.
-    async fn want(&mut self, names: Vec<Arc<str>>) -> zbus::Result<()> {
-        let path = |name: &Arc<str>| format!("{PATH}/unit/{}", path_element(name));
-        let wanted: HashMap<String, Arc<str>> = names.into_iter().map(|name| (path(&name), name)).collect();
-        if wanted.len() == self.wanted.len() && wanted.keys().all(|path| self.wanted.contains_key(path)) {
-            return Ok(());
-        }
-        // The old streams first: what they still hold is asked for again.
-        self.changed = SelectAll::new();
-        for path in wanted.keys() {
-            let rule = signals().sender(NAME).path(path.as_str()).interface(PROPERTIES);
-            let rule = rule.member("PropertiesChanged").add_arg(UNIT).build()?;
-            self.changed.push(listen(&self.connection, rule).await?);
-        }
-        self.wanted = wanted.into_iter().map(|(path, name)| (path, Unit { name, due: true })).collect();
-        Ok(())
-    }
-
-    fn ask_all(&mut self) {
-        for unit in self.wanted.values_mut() {
-            unit.due = true;
-        }
-    }
-
-    /// Ask for all that are due.
-    async fn ask(&mut self) {
-        if self.try_again || self.wanted.is_empty() {
-            return;
-        }
-        if !self.subscribed && !self.absent {
-            match subscribe(&self.connection).await {
-                Ok(()) => self.subscribed = true,
-                Err(error) if is_absent(&error) => self.absent = true,
-                Err(error) => {
-                    self.try_again = true;
-                    return self.lose(&format!("systemd does not answer: {error}"));
-                }
-            }
-        }
-        let due: Vec<(String, Arc<str>)> = self
-            .wanted
-            .iter_mut()
-            .filter_map(|(path, unit)| {
-                let due = std::mem::take(&mut unit.due);
-                due.then(|| (path.clone(), Arc::clone(&unit.name)))
-            })
-            .collect();
-        for (path, name) in due {
-            let state = if self.absent { nothing(ABSENT) } else { self.get(&path, &name).await };
-            (self.tell)(&name, state);
-        }
-    }
-
-    /// systemd loads the unit for this question, and has an answer for one that does not exist.
-    async fn get(&mut self, path: &str, name: &str) -> UnitState {
-        let call = self.connection.call_method(Some(NAME), path, Some(PROPERTIES), "GetAll", &(UNIT,));
-        match call.await {
-            Ok(answer) => {
-                let mut all: Properties = answer.body().deserialize().unwrap_or_default();
-                if has_failed(&all) && name.ends_with(".service") {
-                    all.extend(self.result(path).await.map(|result| ("Result".to_owned(), result)));
-                }
-                state(&all).unwrap_or_else(|| nothing("systemd's answer cannot be read"))
-            }
-            Err(error) if is_absent(&error) => {
-                self.absent = true;
-                nothing(ABSENT)
-            }
-            Err(error) => {
-                self.try_again = true;
-                self.ask_all();
-                nothing(&format!("systemd does not answer: {error}"))
-            }
-        }
-    }
-
-    /// How a service has failed: "exit-code", "timeout". Only a better word: without it the state is told all the same.
-    async fn result(&self, path: &str) -> Option<OwnedVariant> {
-        let arguments = (SERVICE, "Result");
-        let call = self.connection.call_method(Some(NAME), path, Some(PROPERTIES), "Get", &arguments);
-        call.await.ok()?.body().deserialize().ok()
-    }
-
-    /// Wait for the next thing to handle. Can be given up at any time without losing anything.
-    async fn next(&mut self) -> zbus::Result<Heard> {
-        let try_again = self.try_again;
-        let retry = async move { if try_again { pause(RETRY).await } else { pending().await } };
-        // An empty set of streams has ended.
-        let none = self.changed.is_empty();
-        let changed = &mut self.changed;
-        let unit = pin!(async move { if none { pending().await } else { changed.next().await } });
-        let messages = select(self.owners.next(), select(self.reloading.next(), unit));
-        match select(messages, pin!(retry)).await {
-            Either::Left((Either::Left((message, _)), _)) => Ok(Heard::Owner(message.ok_or_else(ended)??)),
-            Either::Left((Either::Right((Either::Left((message, _)), _)), _)) => {
-                Ok(Heard::Reloading(message.ok_or_else(ended)??))
-            }
-            Either::Left((Either::Right((Either::Right((message, _)), _)), _)) => {
-                Ok(Heard::Unit(message.ok_or_else(ended)??))
-            }
-            Either::Right(((), _)) => Ok(Heard::Retry),
-        }
-    }
-
-    fn handle(&mut self, heard: &Heard) {
-        match heard {
-            Heard::Retry => {
-                self.try_again = false;
-                self.ask_all();
-            }
-            Heard::Owner(message) => {
-                self.absent = new_owner(message).is_none();
-                self.subscribed = false;
-                self.try_again = false;
-                self.ask_all();
-            }
-            // true: it has begun.
-            Heard::Reloading(message) => {
-                if !message.body().deserialize::<bool>().unwrap_or(false) {
-                    self.ask_all();
-                }
-            }
-            Heard::Unit(message) => self.changed(message),
-        }
-    }
-
-    /// What the signal says is what was so when it was sent, in the order in which it happened.
-    fn changed(&mut self, message: &Message) {
-        let header = message.header();
-        let Some(unit) = header.path().and_then(|path| self.wanted.get_mut(path.as_str())) else { return };
-        type Body = (String, Properties, Vec<String>);
-        let said =
-            message.body().deserialize::<Body>().ok().map(|(_, changed, _)| changed).unwrap_or_default();
-        // The state at once; how it has failed is asked for.
-        unit.due = has_failed(&said);
-        match state(&said) {
-            Some(state) => (self.tell)(&unit.name, state),
-            None => unit.due = true,
-        }
-    }
-
-    fn lose(&self, reason: &str) {
-        for unit in self.wanted.values() {
-            (self.tell)(&unit.name, nothing(reason));
-        }
-    }
-}
-
-impl<T: Fn(&Arc<str>, UnitState)> Drop for Units<T> {
-    /// With the connection goes the only way to hear systemd.
-    fn drop(&mut self) {
-        self.lose("the connection to the bus has ended");
     }
 }
 

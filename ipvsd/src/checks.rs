@@ -4,13 +4,13 @@
 //! of a later generation brings what changed since. After any doubt (checkd restarted, the bus was gone, the set
 //! changed) everything is registered again, so that nothing has to be counted alike on both sides.
 
-use std::future::pending;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::bus::pause;
+use daemon::client::{Retry, Seen, ended, is_from};
 use daemon::queue::Sender;
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
@@ -24,8 +24,6 @@ const PATH: &str = "/org/trivet/Check1";
 const INTERFACE: &str = "org.trivet.Check1.Manager";
 /// Signals that may wait while we wait for the answer to `Watch`.
 const SIGNALS: usize = 1024;
-/// Before `Watch` is tried again.
-const RETRY: Duration = Duration::from_secs(2);
 /// Before a full command queue is tried again.
 const QUEUE_RETRY: Duration = Duration::from_millis(20);
 
@@ -49,14 +47,16 @@ pub(crate) struct Checks {
     health: MessageStream,
     commands: Sender<Command>,
     registered: Option<Registered>,
+    /// The set that was seen last: each of the loop's is an `Arc` of its own.
+    seen: Seen<Vec<Target>>,
     /// Registering failed: wait until something happens, or for a while.
     failed: Option<Failed>,
+    retry: Retry,
 }
 
 /// What checkd watches for us.
 #[derive(Debug)]
 struct Registered {
-    targets: Arc<Vec<Target>>,
     /// Of the answer.
     generation: u64,
     /// The unique name of who answered.
@@ -87,26 +87,31 @@ impl Checks {
             health: MessageStream::for_match_rule(health, connection, NonZeroUsize::new(SIGNALS)).await?,
             commands,
             registered: None,
+            seen: Seen::default(),
             failed: None,
+            retry: Retry::default(),
         })
     }
 
     /// Have checkd watch `targets`, unless it does.
     pub(crate) async fn register(&mut self, targets: &Arc<Vec<Target>>) {
-        let current = self.registered.as_ref().is_some_and(|registered| registered.targets == *targets);
+        let current = !self.seen.is_other(targets) && self.registered.is_some();
         let needless = self.registered.is_none() && targets.is_empty();
         if current || needless || self.failed.is_some() {
             return;
         }
         match self.watch(targets).await {
             Ok((owner, generation, rows)) => {
-                self.registered = Some(Registered { targets: Arc::clone(targets), generation, owner });
+                self.registered = Some(Registered { generation, owner });
                 self.deliver(Command::Answered(answers(rows))).await;
             }
             Err(error) => {
                 self.registered = None;
                 let absent = is_absent(&error);
                 self.failed = Some(if absent { Failed::Absent } else { Failed::TryAgain });
+                if !absent {
+                    self.retry.begin();
+                }
                 let reason = if absent {
                     "checkd is not on the bus".to_owned()
                 } else {
@@ -129,16 +134,8 @@ impl Checks {
 
     /// Wait for the next thing to handle. Can be given up at any time without losing anything.
     pub(crate) async fn next(&mut self) -> zbus::Result<Heard> {
-        let ended = || zbus::Error::Failure("the connection to the bus has ended".into());
-        let failed = self.failed;
-        let retry = async move {
-            match failed {
-                Some(Failed::TryAgain) => pause(RETRY).await,
-                Some(Failed::Absent) | None => pending().await,
-            }
-        };
         let messages = select(self.owners.next(), self.health.next());
-        match select(messages, pin!(retry)).await {
+        match select(messages, pin!(self.retry.over())).await {
             Either::Left((Either::Left((message, _)), _)) => Ok(Heard::Owner(message.ok_or_else(ended)??)),
             Either::Left((Either::Right((message, _)), _)) => Ok(Heard::Health(message.ok_or_else(ended)??)),
             Either::Right(((), _)) => Ok(Heard::Retry),
@@ -156,6 +153,7 @@ impl Checks {
                 }
                 self.registered = None;
                 self.failed = None;
+                self.retry.end();
                 if new.is_ok_and(|new| new.is_empty()) {
                     self.failed = Some(Failed::Absent);
                     self.deliver(Command::SourceLost("checkd has left the bus".into())).await;
@@ -163,6 +161,9 @@ impl Checks {
             }
             Heard::Health(message) => {
                 let Some(known) = &self.registered else { return };
+                if !is_from(&message, Some(&known.owner)) {
+                    return;
+                }
                 match message.body().deserialize::<(u64, Vec<Row>)>() {
                     Ok((generation, rows)) if generation > known.generation => {
                         self.deliver(Command::Answered(answers(rows))).await;

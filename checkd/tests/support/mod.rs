@@ -129,6 +129,8 @@ const BUS_CONFIGURATION: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//D
   <type>session</type>
   <listen>ADDRESS</listen>
   <auth>EXTERNAL</auth>
+  <!-- As on the system bus. -->
+  <limit name="max_match_rules_per_connection">512</limit>
   <policy context="default">
     <allow user="*"/>
     <allow own="*"/>

@@ -5,12 +5,11 @@
 //! alike, but answers a loop of another kind; what the two share is the protocol.)
 
 use std::collections::BTreeSet;
-use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 
-use daemon::bus::{Model, pause};
-use daemon::client::{Changes, RETRY, Seen, ended, is_absent, listen, new_owner, owners, signals};
+use daemon::bus::Model;
+use daemon::client::{Changes, Retry, Seen, ended, is_absent, is_from, listen, new_owner, owners, signals};
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 use zbus::{Connection, Message, MessageStream};
@@ -89,6 +88,7 @@ struct Checks {
     state: State,
     /// The unique name of who answered.
     owner: Option<String>,
+    retry: Retry,
 }
 
 impl Checks {
@@ -104,6 +104,7 @@ impl Checks {
             targets: BTreeSet::new(),
             state: State::Unregistered,
             owner: None,
+            retry: Retry::default(),
         })
     }
 
@@ -131,6 +132,7 @@ impl Checks {
             }
             Err(error) => {
                 self.state = State::TryAgain;
+                self.retry.begin();
                 self.lose(&format!("checkd does not answer: {error}"));
             }
         }
@@ -148,15 +150,8 @@ impl Checks {
 
     /// Wait for the next thing to handle. Can be given up at any time without losing anything.
     async fn next(&mut self) -> zbus::Result<Heard> {
-        let state = self.state;
-        let retry = async move {
-            match state {
-                State::TryAgain => pause(RETRY).await,
-                State::Unregistered | State::Registered(_) | State::Absent => pending().await,
-            }
-        };
         let messages = select(self.owners.next(), self.health.next());
-        match select(messages, pin!(retry)).await {
+        match select(messages, pin!(self.retry.over())).await {
             Either::Left((Either::Left((message, _)), _)) => Ok(Heard::Owner(message.ok_or_else(ended)??)),
             Either::Left((Either::Right((message, _)), _)) => Ok(Heard::Health(message.ok_or_else(ended)??)),
             Either::Right(((), _)) => Ok(Heard::Retry),
@@ -172,6 +167,7 @@ impl Checks {
                 if new.is_some() && new == self.owner && matches!(self.state, State::Registered(_)) {
                     return;
                 }
+                self.retry.end();
                 self.state = if new.is_some() { State::Unregistered } else { State::Absent };
                 if new.is_none() {
                     self.lose("checkd has left the bus");
@@ -179,6 +175,9 @@ impl Checks {
             }
             Heard::Health(message) => {
                 let State::Registered(generation) = self.state else { return };
+                if !is_from(message, self.owner.as_deref()) {
+                    return;
+                }
                 match message.body().deserialize::<(u64, Vec<Row>)>() {
                     Ok((later, rows)) if later > generation => self.deliver(rows),
                     Ok(_) => {}

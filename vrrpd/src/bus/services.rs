@@ -3,12 +3,11 @@
 //! Signals only say where to look again; what is believed is what a later question is answered.
 
 use std::collections::{BTreeMap, HashMap};
-use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 
-use daemon::bus::{Model, path_element, pause};
-use daemon::client::{Changes, RETRY, Seen, ended, is_absent, is_called, listen, new_owner, owners, signals};
+use daemon::bus::{Model, path_element};
+use daemon::client::{Changes, Retry, Seen, ended, is_absent, is_called, listen, new_owner, owners, signals};
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
 use zbus::{Connection, Message, MessageStream, OwnedVariant};
@@ -74,7 +73,7 @@ struct Services {
     /// By object path: the name, and whether it is to be asked for.
     wanted: BTreeMap<String, (Arc<str>, bool)>,
     absent: bool,
-    try_again: bool,
+    retry: Retry,
 }
 
 impl Services {
@@ -97,7 +96,7 @@ impl Services {
             news,
             wanted: BTreeMap::new(),
             absent: false,
-            try_again: false,
+            retry: Retry::default(),
         })
     }
 
@@ -119,7 +118,7 @@ impl Services {
 
     /// Ask for all that are due.
     async fn ask(&mut self) {
-        if self.try_again {
+        if self.retry.has_begun() {
             return;
         }
         let due = self.wanted.iter_mut().filter(|(_, (_, due))| *due);
@@ -148,7 +147,7 @@ impl Services {
                 return nothing(&format!("ipvsd has no service '{name}'"));
             }
             Err(error) => {
-                self.try_again = true;
+                self.retry.begin();
                 return nothing(&format!("ipvsd does not answer: {error}"));
             }
         };
@@ -163,10 +162,9 @@ impl Services {
 
     /// Wait for the next thing to handle. Can be given up at any time without losing anything.
     async fn next(&mut self) -> zbus::Result<Heard> {
-        let try_again = self.try_again;
-        let retry = async move { if try_again { pause(RETRY).await } else { pending().await } };
+        let retry = pin!(self.retry.over());
         let messages = select(self.owners.next(), select(self.changed.next(), self.objects.next()));
-        match select(messages, pin!(retry)).await {
+        match select(messages, retry).await {
             Either::Left((Either::Left((message, _)), _)) => Ok(Heard::Owner(message.ok_or_else(ended)??)),
             Either::Left((Either::Right((Either::Left((message, _)), _)), _)) => {
                 let message = message.ok_or_else(ended)??;
@@ -183,10 +181,10 @@ impl Services {
 
     fn handle(&mut self, heard: &Heard) {
         match heard {
-            Heard::Retry => self.try_again = false,
+            Heard::Retry => {}
             Heard::Owner(message) => {
                 self.absent = new_owner(message).is_none();
-                self.try_again = false;
+                self.retry.end();
             }
             Heard::Changed(path) => {
                 if let Some((_, due)) = self.wanted.get_mut(path) {
