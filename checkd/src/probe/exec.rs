@@ -49,7 +49,8 @@ impl Settings {
     /// `endpoint`: port 0 stands for none, and 0.0.0.0 with it for no address either.
     fn request(&self, endpoint: SocketAddr, limit: Duration) -> Request {
         let port = if endpoint.port() == 0 { String::new() } else { endpoint.port().to_string() };
-        let nowhere = endpoint.port() == 0 && endpoint.ip().is_unspecified();
+        // A check of this machine may name a port nevertheless.
+        let nowhere = endpoint.ip().is_unspecified() && (endpoint.port() == 0 || !self.needs_address());
         let address = if nowhere { String::new() } else { endpoint.ip().to_string() };
         let target = if port.is_empty() { address.clone() } else { endpoint.to_string() };
         let parts = [("{address}", &address), ("{port}", &port), ("{target}", &target)];

@@ -53,6 +53,13 @@ fn what_is_run_has_the_targets_parts_in_its_arguments_and_environment() {
         assert_eq!([value("TRIVET_ADDRESS"), value("TRIVET_PORT")], variables.map(Some));
         assert_eq!(request.limit, Duration::from_secs(2));
     }
+    // Without a target, and with the check's own port.
+    let request = settings(&["/bin/x"]).request("0.0.0.0:80".parse().unwrap(), Duration::from_secs(2));
+    assert_eq!(request.environment[1..], [("TRIVET_ADDRESS", ""), ("TRIVET_PORT", "80")].map(owned));
+}
+
+fn owned((name, value): (&str, &str)) -> (String, String) {
+    (name.to_owned(), value.to_owned())
 }
 
 #[test]
