@@ -26,6 +26,7 @@ pub mod pair_beside_keepalived;
 pub mod residence;
 pub mod servers;
 pub mod stalls;
+pub mod stamps;
 pub mod tap;
 pub mod trivet;
 pub mod tshark;

@@ -8,11 +8,12 @@ use trivet_tests::clock::{pace, wait};
 use trivet_tests::cost::memory;
 use trivet_tests::figures::Figures;
 
+use crate::Choice;
 use crate::lan::Lan;
 use crate::plan::{Group, Kind, Plan};
 use crate::say;
 use crate::servers::{Manner, Servers, Visit};
-use crate::subject::{Running, SUBJECTS, Subject};
+use crate::subject::{Running, Subject};
 
 const MANY: u32 = 10_000;
 const SERVICES: u32 = 100;
@@ -23,6 +24,9 @@ const HEALTHY_PORT: u16 = 8080;
 const INTERVAL: Duration = Duration::from_millis(100);
 const LIMIT: Duration = Duration::from_secs(120);
 const WATCH: Duration = Duration::from_secs(20);
+
+/// Words for [`Trouble::ALL`].
+pub(crate) const CELLS: [&str; 4] = ["none", "silent", "refusing", "dying"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trouble {
@@ -37,6 +41,8 @@ enum Trouble {
 }
 
 impl Trouble {
+    const ALL: [Self; 4] = [Self::None, Self::Silent, Self::Refusing, Self::Dying];
+
     fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -59,7 +65,7 @@ impl Trouble {
     }
 }
 
-pub(crate) fn run() {
+pub(crate) fn run(choice: &Choice) {
     println!("\n### {MANY} servers in trouble beside {HEALTHY} healthy ones\n");
     println!(
         "Late: by how much the healthy ones' probes, every {} ms, come later than that after the one before. Reaction: \
@@ -71,8 +77,8 @@ pub(crate) fn run() {
         "| trouble | program | late p50 | late p99 | reaction p50 | reaction p99 | worst memory, RSS | PSS | after it, RSS | probes of the healthy |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
-    for trouble in [Trouble::None, Trouble::Silent, Trouble::Refusing, Trouble::Dying] {
-        for subject in SUBJECTS {
+    for (cell, trouble) in CELLS.into_iter().zip(Trouble::ALL) {
+        for subject in choice.subjects.iter().copied().filter(|_| choice.has(cell)) {
             say(&format!("hostile: {}, {}", trouble.name(), subject.name()));
             once(trouble, subject);
         }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use trivet_tests::clock::{pace, wait};
 
+use crate::Choice;
 use crate::lan::Lan;
 use crate::plan::{Group, Kind, Plan};
 use crate::say;
 use crate::servers::{Manner, Servers};
 use crate::spent::{Mark, add_memory};
-use crate::subject::{Running, SUBJECTS, Subject};
+use crate::subject::{Running, Subject};
 use crate::table::{Table, Unit};
 
 const SERVERS: u32 = 10_000;
@@ -18,10 +19,11 @@ const PORT: u16 = 80;
 const LIMIT: Duration = Duration::from_secs(120);
 const WATCH: Duration = Duration::from_secs(20);
 
-pub(crate) fn run() {
+pub(crate) fn run(choice: &Choice) {
     println!("\n### {SERVERS} HTTP servers, each every second, on one processor\n");
     let mut table = Table::default();
-    for (number, subject) in SUBJECTS.into_iter().enumerate() {
+    for subject in choice.subjects.iter().copied() {
+        let number = subject.column();
         say(&format!("http: {}", subject.name()));
         once(number, subject, &mut table);
     }

@@ -9,6 +9,7 @@ mod http;
 mod lan;
 mod many;
 mod plan;
+mod refusals;
 mod servers;
 mod spent;
 mod subject;
@@ -17,28 +18,70 @@ mod watcher;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: tests/bench check [tcp] [http] [hostile] [death]
+use crate::subject::{SUBJECTS, Subject};
 
-Without a name, all four. Fifteen minutes.";
+const USAGE: &str = "usage: tests/bench check [--only PROGRAM] [tcp] [http] [hostile] [death]
 
-const PARTS: [(&str, fn()); 4] =
+  --only PROGRAM   keepalived or checkd: for a look at one of them
+
+  Of hostile, cells: hostile:none, hostile:silent, hostile:refusing, hostile:dying.
+
+Without a name, all parts. Fifteen minutes.";
+
+/// Name and what runs it.
+type Part = (&'static str, fn(&Choice));
+
+const PARTS: [Part; 4] =
     [("tcp", many::run), ("http", http::run), ("hostile", hostile::run), ("death", death::run)];
 
+/// What to measure of a part.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) subjects: Vec<Subject>,
+    /// `None`: all.
+    cell: Option<String>,
+}
+
+impl Choice {
+    pub(crate) fn has(&self, cell: &str) -> bool {
+        self.cell.as_deref().is_none_or(|wanted| wanted == cell)
+    }
+}
+
 fn main() -> ExitCode {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let known = |word: &String| PARTS.iter().any(|(name, _)| name == word);
-    if !wanted.iter().all(known) {
+    let Some((subjects, parts)) = arguments() else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
-    }
+    };
     lan::keep_to(lan::other_processor());
     header();
-    for (name, part) in PARTS {
-        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
-            part();
-        }
+    for (part, cell) in parts {
+        part(&Choice { subjects: subjects.clone(), cell });
     }
     ExitCode::SUCCESS
+}
+
+/// Programs, and parts with their cells.
+type Arguments = (Vec<Subject>, Vec<(fn(&Choice), Option<String>)>);
+
+fn arguments() -> Option<Arguments> {
+    let (mut subjects, mut parts) = (SUBJECTS.to_vec(), Vec::new());
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        if word == "--only" {
+            let name = words.next()?;
+            subjects.retain(|subject| subject.name() == name);
+            continue;
+        }
+        let (name, cell) = word.split_once(':').map_or((&*word, None), |(name, cell)| (name, Some(cell)));
+        let known = cell.is_none_or(|cell| name == "hostile" && hostile::CELLS.contains(&cell));
+        let (_, part) = PARTS.iter().find(|(part, _)| *part == name).filter(|_| known)?;
+        parts.push((*part, cell.map(str::to_owned)));
+    }
+    if parts.is_empty() {
+        parts = PARTS.map(|(_, part)| (part, None)).into();
+    }
+    (!subjects.is_empty()).then_some((subjects, parts))
 }
 
 fn header() {

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use trivet_tests::clock::{pace, wait};
 
+use crate::Choice;
 use crate::clock::monotonic;
 use crate::lan::Lan;
 use crate::plan::{Group, Kind, Plan};
 use crate::say;
 use crate::servers::{Manner, Servers};
 use crate::spent::{Mark, Stretch, add_memory};
-use crate::subject::{Running, SUBJECTS, Subject};
+use crate::subject::{Running, Subject};
 use crate::table::{Table, Unit};
 
 const SERVERS: u32 = 37_205;
@@ -25,10 +26,11 @@ const WATCH: u32 = 4;
 /// After a reload, likewise.
 const AFTER: u32 = 2;
 
-pub(crate) fn run() {
+pub(crate) fn run(choice: &Choice) {
     println!("\n### {SERVERS} TCP servers of {SERVICES} services, each every 6 s\n");
     let mut table = Table::default();
-    for (number, subject) in SUBJECTS.into_iter().enumerate() {
+    for subject in choice.subjects.iter().copied() {
+        let number = subject.column();
         say(&format!("tcp: {}", subject.name()));
         once(number, subject, &mut table);
     }

@@ -41,6 +41,14 @@ impl Subject {
             Self::Checkd => "checkd",
         }
     }
+
+    /// Its place in a table.
+    pub(crate) fn column(self) -> usize {
+        match self {
+            Self::Keepalived => 0,
+            Self::Checkd => 1,
+        }
+    }
 }
 
 /// One of them, running on the director.

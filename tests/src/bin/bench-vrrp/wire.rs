@@ -1,21 +1,11 @@
 //! Everything that crosses a segment, with the kernel's own time stamp: frames wait in the socket's buffer and are read
 //! now and then, so that the watching costs nothing at the moment that is watched.
 
-use std::io::IoSliceMut;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, OwnedFd};
 
-use nix::cmsg_space;
-use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvmsg,
-    setsockopt, socket, sockopt,
-};
-use nix::sys::time::TimeSpec;
 use trivet_tests::namespace::Namespace;
+use trivet_tests::stamps::Stamps;
 
-/// Bytes of frames (with the kernel's overhead) that may wait to be read.
-const BUFFER: usize = 512 * 1024 * 1024;
 const VRRP: u8 = 112;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +34,14 @@ pub(crate) type RouterKey = (u8, u8);
 /// A socket for each segment's bridge.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    sockets: Vec<(u8, OwnedFd)>,
+    sockets: Vec<(u8, Stamps)>,
     frames: Vec<Frame>,
 }
 
 impl Wire {
     /// Listens on the bridges "seg0" and so on in the switch's namespace.
     pub(crate) fn open(switch: &Namespace, segments: u8) -> Self {
-        let open = |segment| (segment, switch.within(|| listen(&format!("seg{segment}"))));
+        let open = |segment| (segment, Stamps::open(switch, &format!("seg{segment}")));
         Self { sockets: (0..segments).map(open).collect(), frames: Vec::new() }
     }
 
@@ -59,7 +49,7 @@ impl Wire {
     pub(crate) fn frames(&mut self) -> &[Frame] {
         let mut buffer = vec![0; 2048];
         for (segment, socket) in &self.sockets {
-            while let Some((at, length)) = receive(socket, &mut buffer) {
+            while let Some((at, length)) = socket.next(&mut buffer) {
                 self.frames.extend(decode(*segment, at, &buffer[..length]));
             }
         }
@@ -71,39 +61,6 @@ impl Wire {
         self.frames();
         self.frames.clear();
     }
-}
-
-fn listen(interface: &str) -> OwnedFd {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket =
-        socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).expect("packet socket");
-    setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).expect("root may set the size of a buffer");
-    setsockopt(&socket, sockopt::ReceiveTimestampns, &true).expect("time stamps of packets");
-    let mut all = nix::ifaddrs::getifaddrs().expect("listing interfaces");
-    let device: LinkAddr = all
-        .find_map(|entry| {
-            (entry.interface_name == interface).then(|| entry.address?.as_link_addr().copied()).flatten()
-        })
-        .unwrap_or_else(|| panic!("no interface {interface} to listen on"));
-    bind(socket.as_raw_fd(), &device).expect("binding a packet socket");
-    socket
-}
-
-/// The next frame's time and length.
-fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Option<(i64, usize)> {
-    let mut control = cmsg_space!(TimeSpec);
-    let mut parts = [IoSliceMut::new(buffer)];
-    let message =
-        match recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT) {
-            Ok(message) => message,
-            Err(Errno::EAGAIN | Errno::EINTR) => return None,
-            Err(error) => panic!("reading frames: {error}"),
-        };
-    let stamp = message.cmsgs().expect("room for the time stamp").find_map(|control| {
-        let ControlMessageOwned::ScmTimestampns(stamp) = control else { return None };
-        Some(stamp.tv_sec() * 1_000_000_000 + stamp.tv_nsec())
-    });
-    Some((stamp.expect("every frame has a time stamp"), message.bytes))
 }
 
 fn decode(segment: u8, at: i64, frame: &[u8]) -> Option<Frame> {
