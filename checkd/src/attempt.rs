@@ -1,12 +1,13 @@
 //! One probe under way: the questions that its check asks, each on a transport of its own, and what follows from
 //! their outcomes: the first failure ends it, and it passes when all have passed.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use daemon::event_loop::{Interest, Token};
+use daemon::event_loop::{EventLoop, Interest, Token};
 
 use crate::check::Check;
 use crate::probe::random::{short_token, token};
@@ -17,12 +18,59 @@ use crate::transport::Transport;
 use crate::transport::datagram::{Carrier, Datagram};
 use crate::transport::stream::{Endpoint, Stream};
 
-/// One question. `daemon.rs` keeps its registration with the loop here.
+/// What the loop tells of a part's socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watch {
+    /// Whatever changes, once.
+    Changes,
+    /// That it is ready for this, for as long as it is.
+    For(Interest),
+}
+
+/// One question, and its registration with the loop.
 #[derive(Debug)]
 pub struct Part {
     pub transport: Transport,
-    /// The loop's registration and what it waits for.
-    pub registration: Option<(Token, Interest)>,
+    registration: Option<(Token, Watch)>,
+}
+
+impl Part {
+    pub fn new(transport: Transport) -> Self {
+        Self { transport, registration: None }
+    }
+
+    pub fn token(&self) -> Option<Token> {
+        self.registration.map(|(token, _)| token)
+    }
+
+    /// Let the loop yield `event` when the socket is ready for `interest`. `is_at_rest`: see
+    /// [`Step::Rest`](crate::transport::Step::Rest).
+    ///
+    /// # Errors
+    /// As [`EventLoop::register`] and [`EventLoop::change`].
+    pub fn watch<E: Copy>(
+        &mut self,
+        events: &mut EventLoop<E>,
+        interest: Interest,
+        is_at_rest: bool,
+        event: E,
+    ) -> io::Result<()> {
+        let registration = match self.registration {
+            Some((_, Watch::Changes)) if is_at_rest => return Ok(()),
+            Some((_, Watch::For(current))) if current == interest => return Ok(()),
+            Some((token, Watch::Changes | Watch::For(_))) => {
+                events.change(token, &self.transport, interest)?;
+                (token, Watch::For(interest))
+            }
+            // It will be read from as well, soon: one registration serves for both.
+            None if is_at_rest && interest == Interest::Write => {
+                (events.register_changes(&self.transport, event)?, Watch::Changes)
+            }
+            None => (events.register(&self.transport, interest, event)?, Watch::For(interest)),
+        };
+        self.registration = Some(registration);
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -80,7 +128,7 @@ impl Attempt {
         for number in 0..check.kind.parts() {
             let transport = open(check, route, number, now, exec)
                 .map_err(|outcome| aloud(check, label(check, number, outcome)))?;
-            parts.push(Some(Part { transport, registration: None }));
+            parts.push(Some(Part::new(transport)));
         }
         Ok(Self { route, parts, passed: Passed::default() })
     }
@@ -128,7 +176,7 @@ impl Attempt {
         conversation: Box<dyn Conversation>,
     ) -> Result<Option<Part>, Outcome> {
         let stream = Stream::open(conversation, self.route.endpoint, &check.connect)?;
-        let part = Part { transport: Transport::Stream(stream), registration: None };
+        let part = Part::new(Transport::Stream(stream));
         Ok(self.parts.get_mut(number).and_then(|slot| slot.replace(part)))
     }
 

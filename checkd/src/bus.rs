@@ -108,12 +108,13 @@ impl Bus {
         self.news.has_room()
     }
 
-    /// The rows of the next HealthChanged, if there is room; announced with the next [`Bus::publish`].
-    pub fn put_news(&self, generation: u64, rows: Vec<Row>) {
+    /// The rows of the next HealthChanged, if there is room.
+    pub fn tell(&mut self, generation: u64, rows: Vec<Row>) {
         self.news.put(generation, rows);
+        self.publisher.wake();
     }
 
-    /// Show a new snapshot, and let the news go out.
+    /// Show a new snapshot.
     pub fn publish(&mut self, snapshot: Snapshot) {
         self.publisher.publish(snapshot);
     }
@@ -238,6 +239,8 @@ async fn tell(
 struct Shown {
     objects: Objects<Check>,
     checks: Arc<Checks>,
+    /// Whose counts were announced.
+    snapshot: Arc<Snapshot>,
     manager: std::collections::HashMap<String, zbus::OwnedVariant>,
     commands: Sender<Command>,
     readers: Arc<Turnstile>,
@@ -253,6 +256,7 @@ impl Shown {
             // Announced apart, and bounded in rate.
             objects: Objects::new(CHECKS, &["Targets"]),
             checks: Arc::clone(&session.model.latest().checks),
+            snapshot: session.model.latest(),
             manager: properties::<Manager>(connection, PATH).await?,
             commands: commands.clone(),
             readers: Arc::default(),
@@ -268,6 +272,11 @@ impl Shown {
             let before = std::mem::replace(&mut self.checks, checks);
             self.update_objects(session, &before).await?;
         }
+        let snapshot = session.model.latest();
+        if Arc::ptr_eq(&snapshot, &self.snapshot) {
+            return Ok(());
+        }
+        self.snapshot = snapshot;
         let now = properties::<Manager>(connection, PATH).await?;
         announce_changes(connection, PATH, &Manager::name(), &[], &self.manager, &now).await?;
         self.manager = now;

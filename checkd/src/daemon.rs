@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon::bus::Reply;
-use daemon::event_loop::{EventLoop, Interest};
+use daemon::event_loop::{EventLoop, Interest, Ready};
 use daemon::notify::Notify;
 use daemon::queue::Receiver;
 use daemon::signals::{Signal, Signals};
@@ -22,24 +22,23 @@ use crate::intake::Intake;
 use crate::journal::{self, Journal};
 use crate::listing::Listings;
 use crate::loader::{Loaded, Loader};
+use crate::pace::Pace;
 use crate::probe::{Conversation, Outcome, unit};
 use crate::registry::{Action, Judged, Registry};
 use crate::results::{self, Saver};
 use crate::schedule::TargetId;
 use crate::status::status;
-use crate::target::WallClock;
+use crate::target::{State, WallClock};
 use crate::transport::Step;
 use crate::units::{self, Units};
 use daemon::error::Error;
 
 /// Probes that one turn starts or ends, so that sockets are read in between.
-const DUE_PER_TURN: usize = 256;
-/// What happens within this time is told together.
+const DUE_PER_TURN: usize = 32;
+/// Counts are published at most once in this time.
 const PUBLISH_PERIOD: Duration = Duration::from_millis(20);
 /// Rows of one HealthChanged.
 const NEWS: usize = 4096;
-/// Thousands of probes a second share their wake-ups: what becomes due this soon after others waits for so long.
-const GATHERING: Duration = Duration::from_millis(2);
 /// One read of one socket in one turn.
 const BUFFER: usize = 16 * 1024;
 /// A timeout that is noticed this late says more about us than about the server: the machine was suspended, or
@@ -98,10 +97,11 @@ pub struct Daemon {
     buffer: Vec<u8>,
     /// Whether counts, watchers or checks may differ from the last snapshot.
     snapshot_is_old: bool,
-    /// When the next snapshot may be published, and the next news told.
+    /// When the next snapshot may be published.
     publish_at: Instant,
-    /// Before this, nothing is looked at only because it is due.
-    look_at: Instant,
+    pace: Pace,
+    /// For the journal, which comes after the bus.
+    transitions: Vec<Judged>,
 }
 
 impl Daemon {
@@ -154,7 +154,8 @@ impl Daemon {
             buffer: vec![0; BUFFER],
             snapshot_is_old: true,
             publish_at: now,
-            look_at: now,
+            pace: Pace::default(),
+            transitions: Vec::new(),
         })
     }
 
@@ -167,30 +168,28 @@ impl Daemon {
             let waited = self.events.wait(deadline, &mut ready);
             let now = waited.map_err(Error::when("wait for events"))?;
             let mut stop = false;
-            for (event, _) in ready.drain(..) {
+            for (event, told) in ready.drain(..) {
                 match event {
                     Event::Signal => stop |= self.on_signals(),
                     Event::Command => self.on_commands(now),
                     Event::Loaded => self.on_loaded(now),
                     Event::Units => self.on_unit_news(now),
-                    Event::Probe(id, part) => self.on_socket_ready(id, part),
+                    Event::Probe(id, part) => self.look_at(id, part, Some(told)),
                     Event::Farewell(id) => {
-                        self.farewells.on_ready(&mut self.events, &mut self.buffer, id);
+                        let Self { farewells, events, buffer, .. } = self;
+                        farewells.on_ready(events, buffer, id, Event::Farewell);
                     }
                 }
             }
             let actions = self.registry.on_time(now, DUE_PER_TURN);
-            if !actions.is_empty() {
-                self.look_at = now + GATHERING;
-            }
             self.perform(actions);
             self.repeat(now);
             self.farewells.on_time(&mut self.events, now);
             self.snapshot_is_old |= self.intake.advance(now, &mut self.registry);
             self.listings.advance(now, &self.registry, self.events.clock());
             self.saver.advance(now, &mut self.registry, self.events.clock());
-            self.journal.on_time(now);
             self.publish(now);
+            self.write_journal(now);
             self.notify.kick(now);
             if stop {
                 self.notify.stopping();
@@ -209,11 +208,12 @@ impl Daemon {
         let has_work = !self.intake.is_empty() || !self.listings.is_empty();
         let work = [has_work.then_some(now), self.saver.deadline(now, &self.registry)];
         let others = [
-            self.registry.deadline().map(|at| at.max(self.look_at)),
+            self.registry.deadline(),
             self.notify.deadline(),
             self.farewells.deadline(),
             self.journal.deadline(),
-            self.has_something_to_publish().then_some(self.publish_at),
+            self.snapshot_is_old.then_some(self.publish_at),
+            self.has_news().then(|| self.pace.due().unwrap_or(now)),
         ];
         let repeat = self.repeats.first().map(|(at, _)| *at);
         work.into_iter().chain(others).flatten().chain(repeat).min()
@@ -330,34 +330,27 @@ impl Daemon {
                 self.attempts.insert(id, Running { check: Arc::clone(check), attempt, repeat_at: None });
                 self.schedule_repeat(id);
                 for part in 0..parts {
-                    self.on_socket_ready(id, part);
+                    self.look_at(id, part, None);
                 }
             }
             Err(outcome) => self.settle(id, outcome),
         }
     }
 
-    /// A part's socket may have something for us.
-    fn on_socket_ready(&mut self, id: TargetId, number: usize) {
+    /// A part's socket may have something for us. `told`: what the loop has told of it, if it was that.
+    fn look_at(&mut self, id: TargetId, number: usize, told: Option<Ready>) {
         // An event of this turn for a probe that another event of this turn has ended.
         let Some(running) = self.attempts.get_mut(&id) else { return };
         let Some(part) = running.attempt.part(number) else { return };
-        let interest = match part.transport.advance(&mut self.buffer) {
+        let (interest, is_at_rest) = match part.transport.advance(&mut self.buffer, told) {
             Step::Done(outcome) => return self.end_part(id, number, outcome),
             Step::GoOn(conversation) => return self.go_on(id, number, conversation),
-            Step::Wait(interest) => interest,
+            Step::Wait(interest) => (interest, false),
+            Step::Rest(interest) => (interest, true),
         };
-        let watched = match part.registration {
-            Some((_, current)) if current == interest => return,
-            Some((token, _)) => self.events.change(token, &part.transport, interest).map(|()| token),
-            None => self.events.register(&part.transport, interest, Event::Probe(id, number)),
-        };
-        match watched {
-            Ok(token) => part.registration = Some((token, interest)),
-            Err(error) => {
-                let outcome = part.transport.on_error(&error);
-                self.end_part(id, number, outcome);
-            }
+        if let Err(error) = part.watch(&mut self.events, interest, is_at_rest, Event::Probe(id, number)) {
+            let outcome = part.transport.on_error(&error);
+            self.end_part(id, number, outcome);
         }
     }
 
@@ -369,7 +362,7 @@ impl Daemon {
                 if let Some(former) = former {
                     farewell::close(&mut self.events, former);
                 }
-                self.on_socket_ready(id, number);
+                self.look_at(id, number, None);
             }
             Err(outcome) => self.end_part(id, number, outcome),
         }
@@ -445,34 +438,44 @@ impl Daemon {
             self.journal.on_local_failure(now, reason);
         }
         let Some(judged) = self.registry.on_outcome(now, self.wall(now), id, outcome) else { return };
-        if judged.is_watched && judged.row.state != judged.before {
-            self.journal.on_transition(now, &judged);
-            self.snapshot_is_old = true;
-        }
         for asker in self.askers.remove(&id).unwrap_or_default() {
             let _ = asker.send(Ok(judged.clone()));
         }
+        if judged.is_watched && judged.row.state != judged.before {
+            self.snapshot_is_old = true;
+            match judged.row.state {
+                State::Down => self.pace.hurry(),
+                State::Up | State::Unknown => {}
+            }
+            self.transitions.push(judged);
+        }
     }
 
-    fn has_something_to_publish(&self) -> bool {
-        self.snapshot_is_old || (self.registry.has_changes() && self.bus.has_room_for_news())
+    fn has_news(&self) -> bool {
+        self.registry.has_changes() && self.bus.has_room_for_news()
     }
 
-    /// At once if nothing was published for a while; else what happens within a moment goes out together.
     fn publish(&mut self, now: Instant) {
-        if now < self.publish_at || !self.has_something_to_publish() {
-            return;
+        if self.snapshot_is_old && self.publish_at <= now {
+            self.publish_at = now + PUBLISH_PERIOD;
+            self.snapshot_is_old = false;
+            let snapshot = snapshot_of(&self.registry);
+            self.notify.status(&status(snapshot.counts));
+            self.bus.publish(snapshot);
         }
-        self.publish_at = now + PUBLISH_PERIOD;
-        if self.bus.has_room_for_news()
-            && let Some((generation, rows)) = self.registry.take_changes(NEWS)
-        {
-            self.bus.put_news(generation, rows);
+        if self.has_news() && self.pace.is_due(now) {
+            self.pace.on_told(now);
+            if let Some((generation, rows)) = self.registry.take_changes(NEWS) {
+                self.bus.tell(generation, rows);
+            }
         }
-        let snapshot = snapshot_of(&self.registry);
-        self.notify.status(&status(snapshot.counts));
-        self.bus.publish(snapshot);
-        self.snapshot_is_old = false;
+    }
+
+    fn write_journal(&mut self, now: Instant) {
+        for judged in self.transitions.drain(..) {
+            self.journal.on_transition(now, &judged);
+        }
+        self.journal.on_time(now);
     }
 
     fn wall(&self, now: Instant) -> WallClock {

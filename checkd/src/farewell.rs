@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use daemon::event_loop::{EventLoop, Interest};
 
 use crate::attempt::Part;
+use crate::transport::Leave;
 
 /// How long a server has for what it still wants to send, and to close.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -46,9 +47,11 @@ impl Farewells {
         mut part: Part,
         event: impl FnOnce(FarewellId) -> E,
     ) {
-        if part.transport.take_leave(buffer) {
-            return close(events, part);
-        }
+        let is_at_rest = match part.transport.take_leave(buffer) {
+            Leave::Take => return close(events, part),
+            Leave::Rest => true,
+            Leave::Wait => false,
+        };
         if self.parts.len() >= self.limit
             && let Some((_, (_, oldest))) = self.parts.pop_first()
         {
@@ -57,24 +60,31 @@ impl Farewells {
         let id = FarewellId(self.next);
         self.next += 1;
         let event = event(id);
-        let watched = match part.registration {
-            Some((token, Interest::Read)) => Ok(token),
-            Some((token, _)) => events.change(token, &part.transport, Interest::Read).map(|()| token),
-            None => events.register(&part.transport, Interest::Read, event),
-        };
-        let Ok(token) = watched else { return reset(events, part) };
-        events.rename(token, event);
-        part.registration = Some((token, Interest::Read));
+        if part.watch(events, Interest::Read, is_at_rest, event).is_err() {
+            return reset(events, part);
+        }
+        if let Some(token) = part.token() {
+            events.rename(token, event);
+        }
         self.parts.insert(id, (events.clock().now() + PATIENCE, part));
     }
 
     /// A server has sent something, or has closed.
-    pub fn on_ready<E: Copy>(&mut self, events: &mut EventLoop<E>, buffer: &mut [u8], id: FarewellId) {
+    pub fn on_ready<E: Copy>(
+        &mut self,
+        events: &mut EventLoop<E>,
+        buffer: &mut [u8],
+        id: FarewellId,
+        event: impl FnOnce(FarewellId) -> E,
+    ) {
         // An event of this turn for one whose time was over in this turn.
         let Some((_, part)) = self.parts.get_mut(&id) else { return };
-        if part.transport.take_leave(buffer)
-            && let Some((_, part)) = self.parts.remove(&id)
-        {
+        let is_over = match part.transport.take_leave(buffer) {
+            Leave::Take => true,
+            Leave::Rest => false,
+            Leave::Wait => part.watch(events, Interest::Read, false, event(id)).is_err(),
+        };
+        if is_over && let Some((_, part)) = self.parts.remove(&id) {
             close(events, part);
         }
     }
@@ -96,7 +106,7 @@ impl Farewells {
 
 /// Close a part's connection as it is.
 pub fn close<E: Copy>(events: &mut EventLoop<E>, part: Part) {
-    if let Some((token, _)) = part.registration {
+    if let Some(token) = part.token() {
         events.close(token, part.transport);
     }
 }
@@ -122,26 +132,45 @@ mod tests {
     type Events = EventLoop<Option<FarewellId>>;
 
     /// A probe that has just passed, and the server's end of its connection.
-    fn passed(listener: &TcpListener, events: &mut Events, buffer: &mut [u8]) -> (Part, TcpStream) {
+    fn passed(
+        listener: &TcpListener,
+        events: &mut Events,
+        buffer: &mut [u8],
+        has_closed: bool,
+    ) -> (Part, TcpStream) {
         let to: SocketAddr = listener.local_addr().unwrap();
         let probe = Box::new(Probe::new(&Arc::new(Request::default()), to));
         let stream = Stream::open(probe, to, &Connect::default()).unwrap();
-        let mut part = Part { transport: Transport::Stream(stream), registration: None };
+        let mut part = Part::new(Transport::Stream(stream));
         let (mut server, _) = listener.accept().unwrap();
         server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n").unwrap();
-        let mut ready = Vec::new();
+        if has_closed {
+            server.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+        let (mut ready, mut told) = (Vec::new(), None);
         loop {
-            match part.transport.advance(buffer) {
+            let (interest, is_at_rest) = match part.transport.advance(buffer, told) {
                 Step::Done(_) => return (part, server),
                 Step::GoOn(_) => panic!("HTTP is one conversation"),
-                Step::Wait(interest) => {
-                    let token = events.register(&part.transport, interest, None).unwrap();
-                    events.wait(None, &mut ready).unwrap();
-                    events.deregister(token, &part.transport);
-                }
-            }
+                Step::Wait(interest) => (interest, false),
+                Step::Rest(interest) => (interest, true),
+            };
+            part.watch(events, interest, is_at_rest, None).unwrap();
+            events.wait(None, &mut ready).unwrap();
+            told = ready.pop().map(|(_, ready)| ready);
         }
+    }
+
+    #[test]
+    fn a_server_that_has_closed_by_the_time_of_the_outcome_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut events, mut buffer) = (Events::new().unwrap(), [0; 512]);
+        let mut farewells = Farewells::default();
+        let (part, mut server) = passed(&listener, &mut events, &mut buffer, true);
+        farewells.begin(&mut events, &mut buffer, part, Some);
+        assert_eq!(farewells.parts.len(), 0);
+        assert_eq!(end(&mut server), Ok(0), "closed, not reset");
     }
 
     /// What the server hears after the request: its end, or a reset.
@@ -162,7 +191,7 @@ mod tests {
         let mut farewells = Farewells { limit: 2, ..Farewells::default() };
         let mut servers: Vec<TcpStream> = Vec::new();
         for _ in 0..3 {
-            let (part, server) = passed(&listener, &mut events, &mut buffer);
+            let (part, server) = passed(&listener, &mut events, &mut buffer, false);
             farewells.begin(&mut events, &mut buffer, part, Some);
             servers.push(server);
         }
@@ -176,7 +205,7 @@ mod tests {
         while farewells.parts.len() > 1 {
             events.wait(None, &mut ready).unwrap();
             for (id, _) in ready.drain(..) {
-                farewells.on_ready(&mut events, &mut buffer, id.unwrap());
+                farewells.on_ready(&mut events, &mut buffer, id.unwrap(), Some);
             }
         }
         assert_eq!(end(second), Ok(0));

@@ -12,6 +12,7 @@ pub mod journal;
 pub mod listing;
 pub mod loader;
 pub mod mix;
+pub mod pace;
 pub mod probe;
 pub mod registry;
 pub mod results;

@@ -192,7 +192,7 @@ impl Registry {
                     (Phase::Probing { started: now, deadline }, Some(start))
                 };
                 // `pop` has taken the former deadline out.
-                self.schedule.add(phase.deadline()?, id);
+                self.schedule.add_after(now, phase.deadline()?, id);
                 target.phase = phase;
                 action
             }
@@ -222,10 +222,13 @@ impl Registry {
             let change = target.judgement.on_outcome(check.rules(), outcome, took, Moment { now, wall });
             (change, weight != target.judgement.weight())
         })?;
-        self.set_phase(
-            id,
-            Phase::Waiting { at: self.next_probe(now, id, started, &check)?, postponed: false },
-        );
+        let at = self.next_probe(now, id, started, &check)?;
+        let target = self.targets.get_mut(id)?;
+        if let Some(deadline) = target.phase.deadline() {
+            self.schedule.remove(deadline, id);
+        }
+        target.phase = Phase::Waiting { at, postponed: false };
+        self.schedule.add_after(now, at, id);
         self.memories.on_judged(change, weighs_otherwise);
         if change != Change::Nothing {
             self.tell(id);

@@ -1,4 +1,4 @@
-//! When each target is looked at next: an ordered set of deadlines, and the seeded spreading of probes.
+//! When each target is looked at next: ordered sets of deadlines, and the seeded spreading of probes.
 //!
 //! Exactly one deadline per target (its next probe, or the end of the running one's time); what it means, the
 //! target knows. Moving a deadline costs O(log n), so tens of thousands of targets need no timer each. Every target
@@ -37,9 +37,19 @@ const FIRST_ROUND: Duration = Duration::from_secs(1);
 /// …and over no more than this for each, so that a few targets are known at once.
 const FIRST_ROUND_PER_TARGET: Duration = Duration::from_millis(1);
 
+/// Who waits for so long anyhow…
+const PATIENT: Duration = Duration::from_millis(500);
+/// …waits for this long more where there are so many that several become due meanwhile: thousands of probes a second
+/// share their wake-ups.
+const GATHERING: Duration = Duration::from_millis(1);
+const CROWD: usize = 1000;
+
 #[derive(Debug)]
 pub struct Schedule {
-    due: BTreeSet<(Instant, TargetId)>,
+    /// Those that are looked at when their time comes.
+    prompt: BTreeSet<(Instant, TargetId)>,
+    /// Those that may wait for [`GATHERING`] longer. Whatever wakes us before takes them along.
+    patient: BTreeSet<(Instant, TargetId)>,
     seed: u64,
     /// From where places in an interval are counted.
     epoch: Instant,
@@ -48,39 +58,54 @@ pub struct Schedule {
 impl Schedule {
     /// Equal seeds give equal times after `epoch`; two directors should differ in theirs.
     pub fn new(seed: u64, epoch: Instant) -> Self {
-        Self { due: BTreeSet::new(), seed, epoch }
+        Self { prompt: BTreeSet::new(), patient: BTreeSet::new(), seed, epoch }
     }
 
     pub fn add(&mut self, at: Instant, id: TargetId) {
-        self.due.insert((at, id));
+        self.prompt.insert((at, id));
+    }
+
+    /// As [`Schedule::add`], of one that may wait for a moment longer if it has to wait anyhow and is not alone.
+    pub fn add_after(&mut self, now: Instant, at: Instant, id: TargetId) {
+        let is_crowd = self.prompt.len() + self.patient.len() >= CROWD;
+        let is_patient = is_crowd && at.saturating_duration_since(now) >= PATIENT;
+        let set = if is_patient { &mut self.patient } else { &mut self.prompt };
+        set.insert((at, id));
     }
 
     /// `at` is the time that it was added with.
     pub fn remove(&mut self, at: Instant, id: TargetId) {
-        self.due.remove(&(at, id));
+        let _ = self.patient.remove(&(at, id)) || self.prompt.remove(&(at, id));
     }
 
     /// The earliest time at which something is to be done.
     pub fn deadline(&self) -> Option<Instant> {
-        self.due.first().map(|(at, _)| *at)
+        let prompt = self.prompt.first().map(|(at, _)| *at);
+        let patient = self.patient.first().map(|(at, _)| *at + GATHERING);
+        prompt.into_iter().chain(patient).min()
     }
 
     /// Take out the earliest, if it is due.
     pub fn pop(&mut self, now: Instant) -> Option<TargetId> {
-        if self.deadline()? > now {
-            return None;
-        }
-        self.due.pop_first().map(|(_, id)| id)
+        let firsts = [&self.prompt, &self.patient].map(|set| set.first().filter(|(at, _)| *at <= now));
+        let set = match firsts {
+            [None, None] => return None,
+            [Some(prompt), Some(patient)] if patient < prompt => &mut self.patient,
+            [Some(_), _] => &mut self.prompt,
+            [None, Some(_)] => &mut self.patient,
+        };
+        set.pop_first().map(|(_, id)| id)
     }
 
     /// How many are due at `then`.
     pub fn count_due(&self, then: Instant) -> usize {
-        self.due.range(..=(then, TargetId(u64::MAX))).count()
+        let all = ..=(then, TargetId(u64::MAX));
+        self.prompt.range(all).count() + self.patient.range(all).count()
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        self.due.len()
+        self.prompt.len() + self.patient.len()
     }
 
     pub fn place_of(&self, key: &impl Hash) -> Place {
@@ -161,6 +186,33 @@ mod tests {
 
     fn is_even(tenths: &[u32; 10]) -> bool {
         tenths.iter().all(|count| (850..1_150).contains(count))
+    }
+
+    #[test]
+    fn a_crowd_is_waited_for_by_those_who_wait_anyhow_and_by_nobody_else() {
+        let start = start();
+        let mut schedule = Schedule::new(1, start);
+        let [soon, late] = [PATIENT / 2, 2 * PATIENT].map(|wait| start + wait);
+        schedule.add_after(start, late, TargetId(0));
+        assert_eq!(schedule.deadline(), Some(late), "one alone gains nothing by waiting");
+        schedule.remove(late, TargetId(0));
+        for id in 0..2_000 {
+            schedule.add_after(start, late + GATHERING / 2_000 * u32::try_from(id).unwrap(), TargetId(id));
+        }
+        // The first thousand were no crowd yet.
+        for id in 0..1_000 {
+            let at = late + GATHERING / 2_000 * u32::try_from(id).unwrap();
+            schedule.remove(at, TargetId(id));
+            schedule.add_after(start, at, TargetId(id));
+        }
+        assert_eq!(schedule.deadline(), Some(late + GATHERING));
+        schedule.add_after(start, soon, TargetId(2_000));
+        assert_eq!(schedule.deadline(), Some(soon), "who comes soon is not kept waiting");
+        let after = late + GATHERING / 2;
+        let taken: Vec<u64> = std::iter::from_fn(|| schedule.pop(after)).map(|TargetId(id)| id).collect();
+        let expected: Vec<u64> = std::iter::once(2_000).chain(0..=1_000).collect();
+        assert_eq!(taken, expected, "whatever wakes us takes all along that are due, in order");
+        assert_eq!((schedule.count_due(late + GATHERING), schedule.len()), (999, 999));
     }
 
     #[test]

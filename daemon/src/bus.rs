@@ -84,6 +84,11 @@ impl<S> Publisher<S> {
     /// Show a new state; never blocks. Several in quick succession may be announced as one.
     pub fn publish(&mut self, snapshot: S) {
         self.model.replace(snapshot);
+        self.wake();
+    }
+
+    /// Let [`Session::changed`] return: there is something to be told beside the snapshot. Never blocks.
+    pub fn wake(&mut self) {
         // Full: a wake-up is on its way already.
         let _ = self.changed.try_send(());
     }

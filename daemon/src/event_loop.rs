@@ -15,7 +15,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use nix::time::clock_gettime;
 
 /// Events taken from the kernel per turn; what remains comes with the next turn.
-const EVENTS_PER_TURN: usize = 256;
+const EVENTS_PER_TURN: usize = 128;
 /// The timer's own registration; callers' slots can never reach this number.
 const TIMER: u64 = u64::MAX;
 
@@ -82,6 +82,11 @@ impl Interest {
 pub struct Ready {
     pub read: bool,
     pub write: bool,
+    /// An error or a hang-up in both directions.
+    pub broken: bool,
+    /// The peer has said its last: behind what is there to be read is the end. Told by
+    /// [`EventLoop::register_changes`] only.
+    pub ended: bool,
 }
 
 impl Ready {
@@ -90,6 +95,8 @@ impl Ready {
         Self {
             read: broken || flags.contains(EpollFlags::EPOLLIN),
             write: broken || flags.contains(EpollFlags::EPOLLOUT),
+            broken,
+            ended: flags.contains(EpollFlags::EPOLLRDHUP),
         }
     }
 }
@@ -157,12 +164,28 @@ impl<E: Copy> EventLoop<E> {
     /// # Errors
     /// EPERM for a file that cannot be watched, EEXIST for one that already is, ENOSPC at the user's limit.
     pub fn register(&mut self, fd: impl AsFd, interest: Interest, event: E) -> io::Result<Token> {
+        self.add(fd, interest.flags(), event)
+    }
+
+    /// Watch a stream in both directions, edge-triggered (epoll(7)): `event` is yielded when something has changed, and
+    /// not again until the next change. For whoever goes on each time until the kernel says that it would block, or has
+    /// [`EventLoop::change`] look at what is left: spares one system call for each change of mind, and the kernel a
+    /// second look at what was just told.
+    ///
+    /// # Errors
+    /// As [`EventLoop::register`].
+    pub fn register_changes(&mut self, fd: impl AsFd, event: E) -> io::Result<Token> {
+        let both = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP;
+        self.add(fd, both | EpollFlags::EPOLLET, event)
+    }
+
+    fn add(&mut self, fd: impl AsFd, flags: EpollFlags, event: E) -> io::Result<Token> {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, event: None });
             self.slots.len() - 1
         });
         let token = Token::new(index, self.slots[index].generation);
-        if let Err(error) = self.epoll.add(fd, EpollEvent::new(interest.flags(), token.0)) {
+        if let Err(error) = self.epoll.add(fd, EpollEvent::new(flags, token.0)) {
             self.free.push(index);
             return Err(error.into());
         }
@@ -175,6 +198,10 @@ impl<E: Copy> EventLoop<E> {
         self.register(fd, interest, event).map(|_token| ())
     }
 
+    /// Watch it for this from now on, level-triggered.
+    ///
+    /// # Errors
+    /// ENOENT if the descriptor has been closed.
     pub fn change(&mut self, token: Token, fd: impl AsFd, interest: Interest) -> io::Result<()> {
         let mut event = EpollEvent::new(interest.flags(), token.0);
         Ok(self.epoll.modify(fd, &mut event)?)
@@ -288,7 +315,7 @@ mod tests {
         here.write_all(b"x").unwrap();
         let mut ready = Vec::new();
         events.wait(None, &mut ready).unwrap();
-        assert_eq!(ready, [(Event::Left, Ready { read: true, write: false })]);
+        assert_eq!(ready, [(Event::Left, Ready { read: true, write: false, broken: false, ended: false })]);
     }
 
     #[test]
@@ -367,6 +394,42 @@ mod tests {
         let mut ready = Vec::new();
         events.wait(None, &mut ready).unwrap();
         assert_eq!(ready.iter().map(|(event, _)| *event).collect::<Vec<_>>(), [Event::Right]);
+    }
+
+    #[test]
+    fn a_change_is_yielded_once_and_what_is_left_when_it_is_asked_for() {
+        let mut events = EventLoop::new().unwrap();
+        let (mut here, there) = UnixStream::pair().unwrap();
+        let token = events.register_changes(&there, Event::Left).unwrap();
+        let mut ready = Vec::new();
+        let mut next = |events: &mut EventLoop<Event>| {
+            let soon = events.clock().now() + Duration::from_millis(20);
+            while ready.is_empty() && events.wait(Some(soon), &mut ready).unwrap() < soon {}
+            ready.pop().map(|(_, ready)| (ready.read, ready.write, ready.ended, ready.broken))
+        };
+        assert_eq!(next(&mut events), Some((false, true, false, false)), "it can be written to");
+        assert_eq!(next(&mut events), None);
+        here.write_all(b"xy").unwrap();
+        assert_eq!(next(&mut events), Some((true, true, false, false)));
+        assert_eq!(next(&mut events), None, "although nobody has read it");
+        events.change(token, &there, Interest::Read).unwrap();
+        assert_eq!(next(&mut events), Some((true, false, false, false)));
+        assert_eq!(next(&mut events), Some((true, false, false, false)), "for as long as it is there");
+    }
+
+    #[test]
+    fn an_end_and_a_hang_up_are_told_apart() {
+        let mut events = EventLoop::new().unwrap();
+        let (here, there) = UnixStream::pair().unwrap();
+        here.shutdown(std::net::Shutdown::Write).unwrap();
+        let _token = events.register_changes(&there, Event::Left).unwrap();
+        let mut ready = Vec::new();
+        events.wait(None, &mut ready).unwrap();
+        let half = Ready { read: true, write: true, broken: false, ended: true };
+        assert_eq!(ready, [(Event::Left, half)]);
+        drop(here);
+        events.wait(None, &mut ready).unwrap();
+        assert_eq!(ready, [(Event::Left, Ready { broken: true, ..half })]);
     }
 
     #[test]

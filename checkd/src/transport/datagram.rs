@@ -113,7 +113,7 @@ impl Datagram {
             match self.receive(buffer) {
                 // Also a message that is no reason to give up, behind which the answer may lie.
                 None => {}
-                Some(Step::Wait(_)) => {}
+                Some(Step::Wait(_) | Step::Rest(_)) => {}
                 Some(Step::Done(outcome)) => return outcome,
                 Some(Step::GoOn(_)) => {
                     return Outcome::Fail(format!(

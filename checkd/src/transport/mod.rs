@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use daemon::event_loop::Interest;
+use daemon::event_loop::{Interest, Ready};
 use nix::errno::Errno;
 
 use crate::probe::{Conversation, Outcome};
@@ -23,9 +23,23 @@ use self::stream::Stream;
 pub enum Step {
     /// Look again when the socket is ready for this.
     Wait(Interest),
+    /// The same; and the kernel has nothing left now that would not be a change of the socket: to be told of changes is
+    /// enough ([`daemon::event_loop::EventLoop::register_changes`]).
+    Rest(Interest),
     Done(Outcome),
     /// Go on with this, over a stream to the same place.
     GoOn(Box<dyn Conversation>),
+}
+
+/// What is known when an outcome is, of what the server still sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Nothing: close it.
+    Take,
+    /// All that has come is read. Look again when more does.
+    Rest,
+    /// There may be more: look again as soon as it can be read.
+    Wait,
 }
 
 /// What carries one question of a probe.
@@ -36,10 +50,11 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Go on as far as it goes without waiting; reads at most one buffer full.
-    pub fn advance(&mut self, buffer: &mut [u8]) -> Step {
+    /// Go on as far as it goes without waiting; reads at most one buffer full. `ready`: what the loop has just told of the
+    /// socket, if it has.
+    pub fn advance(&mut self, buffer: &mut [u8], ready: Option<Ready>) -> Step {
         match self {
-            Self::Stream(stream) => stream.advance(buffer),
+            Self::Stream(stream) => stream.advance(buffer, ready),
             Self::Datagram(datagram) => datagram.advance(buffer),
         }
     }
@@ -76,12 +91,11 @@ impl Transport {
         }
     }
 
-    /// The outcome is known: what the server still sends is read and forgotten. `true`: it need not be waited for any
-    /// longer. Reads little more than a buffer full.
-    pub fn take_leave(&mut self, buffer: &mut [u8]) -> bool {
+    /// The outcome is known: what the server still sends is read and forgotten. Reads little more than a buffer full.
+    pub fn take_leave(&mut self, buffer: &mut [u8]) -> Leave {
         match self {
             Self::Stream(stream) => stream.take_leave(buffer),
-            Self::Datagram(_) => true,
+            Self::Datagram(_) => Leave::Take,
         }
     }
 

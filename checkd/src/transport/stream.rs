@@ -8,14 +8,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemon::event_loop::Interest;
+use daemon::event_loop::{Interest, Ready};
 use nix::errno::Errno;
 use rustls::pki_types::ServerName;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::connect::Connect;
 use super::tls::{self, Session};
-use super::{Step, errno_of};
+use super::{Leave, Step, errno_of};
 use crate::probe::{Conversation, Outcome, errno, unanswered};
 
 /// Where a stream leads.
@@ -36,14 +36,43 @@ impl From<SocketAddr> for Endpoint {
 /// for checks with `method = "HEAD"`.
 const LEAVE_LIMIT: usize = 256 * 1024;
 
+/// What is known of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Connection {
+    /// It was begun just now: the loop will tell when it is there.
+    Begun,
+    /// The loop watches it.
+    Watched,
+    /// connect(2) has said that it is there; nothing was looked at.
+    Made,
+    There,
+}
+
+/// What is known of what can be read, in the moment in which the outcome was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unread {
+    Unknown,
+    /// Nothing was left by the last read.
+    Nothing,
+    /// Nothing, and no more will come.
+    End,
+}
+
+#[derive(Debug)]
+enum Received {
+    Outcome(Outcome),
+    /// Perhaps not all that there is.
+    Something,
+    Nothing,
+}
+
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
     endpoint: Endpoint,
     conversation: Box<dyn Conversation>,
-    /// The connection was only begun: whether it is there, the loop tells before it is asked for.
-    begun: bool,
-    connected: bool,
+    connection: Connection,
+    unread: Unread,
     /// Bytes that were read after the outcome.
     left: usize,
     /// Whether the conversation knows that it is connected: under TLS from the start not before that has begun.
@@ -77,13 +106,23 @@ impl Stream {
                 (socket, SockAddr::unix(path).map_err(|error| failed(&error))?)
             }
         };
-        let begun = match socket.connect(&address) {
-            Ok(()) => false,
-            Err(error) if errno_of(&error) == Errno::EINPROGRESS => true,
+        let connection = match socket.connect(&address) {
+            Ok(()) => Connection::Made,
+            Err(error) if errno_of(&error) == Errno::EINPROGRESS => Connection::Begun,
             Err(error) => return Err(failed(&error)),
         };
-        let (connected, told) = (false, false);
-        Ok(Self { socket, endpoint, conversation, begun, connected, told, tls: None, session: None, left: 0 })
+        let (unread, told) = (Unread::Unknown, false);
+        Ok(Self {
+            socket,
+            endpoint,
+            conversation,
+            connection,
+            unread,
+            told,
+            tls: None,
+            session: None,
+            left: 0,
+        })
     }
 
     /// Let the conversation begin TLS, with these settings and a certificate for this name.
@@ -92,15 +131,17 @@ impl Stream {
         Self { tls, ..self }
     }
 
-    /// Go on as far as it goes without waiting; reads at most one buffer full.
-    pub fn advance(&mut self, buffer: &mut [u8]) -> Step {
-        if std::mem::take(&mut self.begun) {
-            return Step::Wait(Interest::Write);
+    /// Go on as far as it goes without waiting; reads at most one buffer full. `ready`: what the loop has just told of the
+    /// socket; `None`: nothing, so that the kernel is asked.
+    pub fn advance(&mut self, buffer: &mut [u8], ready: Option<Ready>) -> Step {
+        if self.connection == Connection::Begun {
+            self.connection = Connection::Watched;
+            return Step::Rest(Interest::Write);
         }
-        if !self.connected {
-            match self.finish_connecting() {
+        if self.connection != Connection::There {
+            match self.finish_connecting(ready) {
                 Some(step) => return step,
-                None => self.connected = true,
+                None => self.connection = Connection::There,
             }
             if let Some(outcome) = self.on_connected() {
                 return self.end(outcome);
@@ -109,21 +150,33 @@ impl Stream {
         if let Some(step) = self.send(buffer) {
             return step;
         }
-        if let Some(outcome) = self.receive(buffer) {
-            return self.end(outcome);
+        // What it has said to nothing yet, it cannot have answered.
+        if ready.is_some_and(|ready| !ready.read) {
+            return Step::Rest(Interest::Read);
         }
+        let received = self.receive(buffer, ready.is_some_and(|ready| ready.ended));
+        let nothing_came = match received {
+            Received::Outcome(outcome) => return self.end(outcome),
+            Received::Something => false,
+            Received::Nothing => true,
+        };
         // What was received may have given it something to say.
-        self.send(buffer).unwrap_or(Step::Wait(Interest::Read))
+        let step = if nothing_came { Step::Rest(Interest::Read) } else { Step::Wait(Interest::Read) };
+        self.send(buffer).unwrap_or(step)
     }
 
     /// The probe's time is over. What has arrived by now still counts.
     pub fn on_timeout(&mut self, buffer: &mut [u8], timeout: Duration) -> Outcome {
-        self.begun = false;
-        match (self.advance(buffer), self.conversation.decided()) {
-            (Step::Done(outcome), _) | (Step::Wait(_) | Step::GoOn(_), Some(outcome)) => outcome,
-            (Step::Wait(_) | Step::GoOn(_), None) => match &self.session {
+        if self.connection == Connection::Begun {
+            self.connection = Connection::Watched;
+        }
+        match (self.advance(buffer, None), self.conversation.decided()) {
+            (Step::Done(outcome), _) | (Step::Wait(_) | Step::Rest(_) | Step::GoOn(_), Some(outcome)) => {
+                outcome
+            }
+            (Step::Wait(_) | Step::Rest(_) | Step::GoOn(_), None) => match &self.session {
                 Some(session) => unanswered(timeout, Some(&self.progress(session))),
-                None if self.connected => self.conversation.on_timeout(timeout),
+                None if self.is_connected() => self.conversation.on_timeout(timeout),
                 None => unanswered(timeout, None),
             },
         }
@@ -137,33 +190,41 @@ impl Stream {
         }
         match &self.session {
             Some(session) => errno::outcome(errno, Some(&self.progress(session))),
-            None if self.connected => self.conversation.on_error(errno),
+            None if self.is_connected() => self.conversation.on_error(errno),
             None => self.conversation.on_unreachable(errno),
         }
     }
 
-    /// The outcome is known: read on, and forget, until the server has closed the connection, if it is to. `true`: that
-    /// is not to be waited for.
-    pub fn take_leave(&mut self, buffer: &mut [u8]) -> bool {
+    fn is_connected(&self) -> bool {
+        self.connection == Connection::There
+    }
+
+    /// The outcome is known: read on, and forget, until the server has closed the connection, if it is to.
+    pub fn take_leave(&mut self, buffer: &mut [u8]) -> Leave {
         if !self.is_waited_for() {
-            return true;
+            return Leave::Take;
+        }
+        match std::mem::replace(&mut self.unread, Unread::Unknown) {
+            Unread::Unknown => {}
+            Unread::Nothing => return Leave::Rest,
+            Unread::End => return Leave::Take,
         }
         loop {
             match (&self.socket).read(buffer) {
-                Ok(0) => return true,
+                Ok(0) => return Leave::Take,
                 Ok(count) => {
                     self.left += count;
                     if self.left > LEAVE_LIMIT {
                         self.reset();
-                        return true;
+                        return Leave::Take;
                     }
                     if count == buffer.len() {
-                        return false;
+                        return Leave::Wait;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Leave::Rest,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return true,
+                Err(_) => return Leave::Take,
             }
         }
     }
@@ -180,7 +241,7 @@ impl Stream {
     /// sends, such as tickets for another session, would be answered by a reset.
     fn is_waited_for(&self) -> bool {
         let is_secured = self.session.as_ref().is_some_and(|session| !session.is_handshaking());
-        self.connected && (is_secured || self.conversation.peer_closes())
+        self.is_connected() && (is_secured || self.conversation.peer_closes())
     }
 
     /// Under TLS.
@@ -192,14 +253,17 @@ impl Stream {
     }
 
     /// `None`: connected.
-    fn finish_connecting(&self) -> Option<Step> {
+    fn finish_connecting(&self, ready: Option<Ready>) -> Option<Step> {
+        // Of a connection that is not there, tcp(7) and poll(2) have either no word, or that it is broken.
+        let is_there =
+            self.connection == Connection::Made || ready.is_some_and(|ready| ready.write && !ready.broken);
         // A socket that has a peer is connected: only of the others need the kernel be asked what became of them.
-        if let Err(error) = self.socket.peer_addr() {
+        if !is_there && let Err(error) = self.socket.peer_addr() {
             if errno_of(&error) != Errno::ENOTCONN {
                 return Some(Step::Done(self.on_error(&error)));
             }
             return Some(match self.socket.take_error() {
-                Ok(None) => Step::Wait(Interest::Write),
+                Ok(None) => Step::Rest(Interest::Write),
                 Ok(Some(error)) | Err(error) => Step::Done(self.on_error(&error)),
             });
         }
@@ -261,7 +325,7 @@ impl Stream {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    return Some(Step::Wait(Interest::Write));
+                    return Some(Step::Rest(Interest::Write));
                 }
                 // It has hung up, perhaps with a reason: that is still to be read.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => return None,
@@ -286,13 +350,24 @@ impl Stream {
         if now { self.begin_tls() } else { None }
     }
 
-    fn receive(&mut self, buffer: &mut [u8]) -> Option<Outcome> {
-        match (&self.socket).read(buffer) {
+    /// `is_ending`: the peer has said its last by now.
+    fn receive(&mut self, buffer: &mut [u8], is_ending: bool) -> Received {
+        let outcome = match (&self.socket).read(buffer) {
             Ok(0) => Some(self.on_end()),
-            Ok(count) => self.on_bytes(&buffer[..count]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => None,
+            Ok(count) => {
+                let outcome = self.on_bytes(&buffer[..count]);
+                self.unread = match (&outcome, count < buffer.len()) {
+                    (None, _) | (Some(_), false) => Unread::Unknown,
+                    (Some(_), true) if is_ending => Unread::End,
+                    (Some(_), true) => Unread::Nothing,
+                };
+                outcome
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Received::Nothing,
+            Err(error) if error.kind() == ErrorKind::Interrupted => None,
             Err(error) => Some(self.on_error(&error)),
-        }
+        };
+        outcome.map_or(Received::Something, Received::Outcome)
     }
 
     fn on_bytes(&mut self, bytes: &[u8]) -> Option<Outcome> {

@@ -8,8 +8,10 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection};
 
+use super::super::Transport;
 use super::super::tls::store::Store;
 use super::*;
+use crate::attempt::Part;
 
 /// Asks for TLS as SMTP does, then says hello under it.
 #[derive(Debug, Default)]
@@ -96,24 +98,89 @@ fn converse(serve: impl FnOnce(TcpStream, Arc<ServerConfig>) + Send + 'static) -
     outcome
 }
 
-fn drive(mut stream: Stream) -> Outcome {
-    let mut events = EventLoop::new().unwrap();
-    let (mut buffer, mut ready) = ([0; 4096], Vec::new());
+fn drive(stream: Stream) -> Outcome {
+    drive_with(stream, &mut [0; 4096])
+}
+
+fn drive_with(stream: Stream, buffer: &mut [u8]) -> Outcome {
+    let mut part = Part::new(Transport::Stream(stream));
+    let (mut events, mut ready, mut told) = (EventLoop::new().unwrap(), Vec::new(), None);
     let deadline = events.clock().now() + Duration::from_secs(60);
-    let mut token = None;
     loop {
-        let interest = match stream.advance(&mut buffer) {
+        let (interest, is_at_rest) = match part.transport.advance(buffer, told) {
             Step::Done(outcome) => return outcome,
-            Step::Wait(interest) => interest,
+            Step::Wait(interest) => (interest, false),
+            Step::Rest(interest) => (interest, true),
             Step::GoOn(_) => unreachable!("a stream does not go on over a stream"),
         };
-        match token {
-            None => token = Some(events.register(&stream, interest, ()).unwrap()),
-            Some(token) => events.change(token, &stream, interest).unwrap(),
-        }
+        part.watch(&mut events, interest, is_at_rest, ()).unwrap();
         let now = events.wait(Some(deadline), &mut ready).unwrap();
-        assert!(now < deadline, "nothing happens: {stream:?}");
-        ready.clear();
+        assert!(now < deadline, "nothing happens: {part:?}");
+        told = ready.pop().map(|((), told)| told);
+    }
+}
+
+/// Says this much, then waits for the peer to say as much and to close.
+#[derive(Debug)]
+struct Exchange {
+    unsent: Vec<u8>,
+    heard: usize,
+}
+
+const MUCH: usize = 8 * 1024 * 1024;
+
+impl Conversation for Exchange {
+    fn on_connected(&mut self) -> Option<Outcome> {
+        None
+    }
+
+    fn unsent(&self) -> &[u8] {
+        &self.unsent
+    }
+
+    fn on_sent(&mut self, count: usize) {
+        self.unsent.drain(..count);
+    }
+
+    fn on_received(&mut self, bytes: &[u8]) -> Option<Outcome> {
+        self.heard += bytes.len();
+        None
+    }
+
+    fn on_closed(&mut self) -> Outcome {
+        Outcome::Pass(self.progress())
+    }
+
+    fn progress(&self) -> String {
+        format!("{} bytes to say, {} heard", self.unsent.len(), self.heard)
+    }
+}
+
+#[test]
+fn all_is_said_and_heard_whoever_speaks_first_and_however_much_it_is() {
+    const ANSWER: usize = 20_000;
+    let answer = |peer: &mut TcpStream| peer.write_all(&[b'y'; ANSWER]).unwrap();
+    let end = |peer: &TcpStream| peer.shutdown(std::net::Shutdown::Write).unwrap();
+    let hear = |peer: &mut TcpStream| peer.read_exact(&mut vec![0; MUCH]).unwrap();
+    type Serve = Box<dyn FnOnce(&mut TcpStream) + Send>;
+    let cases: [(usize, Serve); 3] = [
+        (0, Box::new(move |peer| (answer(peer), end(peer)).1)),
+        (MUCH, Box::new(move |peer| (hear(peer), answer(peer), end(peer)).2)),
+        (MUCH, Box::new(move |peer| (answer(peer), hear(peer), end(peer)).2)),
+    ];
+    for (said, serve) in cases {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let conversation = Box::new(Exchange { unsent: vec![b'x'; said], heard: 0 });
+        let stream = Stream::open(conversation, listener.local_addr().unwrap(), &Connect::default()).unwrap();
+        let mut peer = listener.accept().unwrap().0;
+        let mut server = Some(thread::spawn(move || {
+            serve(&mut peer);
+            peer
+        }));
+        // Answer and end are there before we look, or come while we speak.
+        let _peer = if said == 0 { server.take().map(|server| server.join().unwrap()) } else { None };
+        assert_eq!(drive_with(stream, &mut [0; 512]), Outcome::Pass("0 bytes to say, 20000 heard".into()));
+        drop(server.map(|server| server.join().unwrap()));
     }
 }
 
