@@ -2,7 +2,7 @@
 //! passes its news on.
 //!
 //! `/org/trivet/Check1` is the manager, `/org/trivet/Check1/check/NAME` a check. Thousands of targets are rows of a
-//! check's `Targets`, and their changes go out together: at once if nothing was said for a while, else in a moment.
+//! check's `Targets`, and their changes go out together, in a moment; that a server is down goes out at once (`pace.rs`).
 
 mod check;
 mod manager;
