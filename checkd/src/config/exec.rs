@@ -69,10 +69,11 @@ fn read_command(reader: &mut Reader<'_>) -> Option<(Vec<String>, Location)> {
     if let Some(value) = reader.value("command")
         && let Kind::String(text) = &value.kind
     {
-        let words: Vec<String> = text.split_whitespace().map(|word| format!("{word:?}")).collect();
+        // Not the arguments themselves: one of them may be a password.
+        let program = first_word(text).0;
         let message =
             "'command' is the program and its arguments, one by one: there is no shell to split a line";
-        reader.report().error(&value.at, message).hint(format!("command = [{}]", words.join(", ")));
+        reader.report().error(&value.at, message).hint(format!("command = [\"{program}\", \"…\"]"));
         return None;
     }
     let array = reader.array("command")?;
@@ -95,7 +96,8 @@ fn read_command(reader: &mut Reader<'_>) -> Option<(Vec<String>, Location)> {
         return None;
     };
     if !program.starts_with('/') || PLACEHOLDERS.iter().any(|word| program.contains(word)) {
-        let message = format!("'command' begins with a program's absolute path, not with \"{program}\"");
+        let (word, dots) = first_word(program);
+        let message = format!("'command' begins with a program's absolute path, not with \"{word}{dots}\"");
         report.error(&array.value[0].at, message).hint(EXAMPLE);
         return None;
     }
@@ -105,6 +107,11 @@ fn read_command(reader: &mut Reader<'_>) -> Option<(Vec<String>, Location)> {
         return None;
     }
     Some((command, array.at))
+}
+
+/// Of a program, perhaps with arguments that do not belong there: what may be shown of it.
+fn first_word(text: &str) -> (&str, &'static str) {
+    text.split_once(char::is_whitespace).map_or((text, ""), |(word, _)| (word, " …"))
 }
 
 fn check_argument(text: &str) -> Result<(), (String, String)> {
@@ -130,7 +137,9 @@ fn check_argument(text: &str) -> Result<(), (String, String)> {
 /// What is wrong with a program's file; `None`: nothing that we can see. Whether checkd-exec's user may run it, only a
 /// run shows.
 fn flaw(path: &Path) -> Option<String> {
-    let name = path.display();
+    let name = path.display().to_string();
+    let (word, dots) = first_word(&name);
+    let name = format!("{word}{dots}");
     match std::fs::metadata(path) {
         Ok(metadata) if !metadata.is_file() => Some(format!("{name} is not a file")),
         Ok(metadata) if metadata.permissions().mode() & 0o111 == 0 => {

@@ -35,7 +35,7 @@ fn a_command_is_taken_word_by_word() {
 fn every_mistake_is_told_with_its_place_and_what_to_write() {
     for (line, expected) in [
         ("", "'command' is missing"),
-        ("command = \"/bin/ping -c 1 x\"", "hint: command = [\"/bin/ping\", \"-c\", \"1\", \"x\"]"),
+        ("command = \"/bin/ping -c 1 x\"", "hint: command = [\"/bin/ping\", \"…\"]"),
         ("command = []", "'command' is empty"),
         ("command = [\"true\"]", "plugin.toml:2:12: error: 'command' begins with a program's absolute path"),
         ("command = [\"/bin/{target}\"]", "'command' begins with a program's absolute path"),
