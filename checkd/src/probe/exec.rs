@@ -16,6 +16,10 @@ use crate::exec::{KILL_GRACE, TERM_GRACE};
 
 /// What checkd-exec may take beyond the time limit: for ending a command that does not want to, and for telling.
 pub const GRACE: Duration = Duration::from_millis(500).saturating_add(TERM_GRACE).saturating_add(KILL_GRACE);
+/// What a command that is given up may take until SIGKILL has been sent to it. (One that hangs in the kernel after that
+/// would keep its target from being probed at all: it is not waited for. Nor is this kept where nobody watches a target
+/// any more and somebody does again at once, which is another target then.)
+pub const PARTING: Duration = Duration::from_millis(100).saturating_add(TERM_GRACE);
 /// How much of a command's last line a reason quotes, characters.
 const QUOTE_LIMIT: usize = 200;
 /// What may stand in an argument for a part of where the probe goes.

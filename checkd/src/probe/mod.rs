@@ -152,6 +152,21 @@ impl Kind {
         }
     }
 
+    /// How long a probe that was given up may still be at work: where another process has to end it.
+    pub fn parting(&self) -> Duration {
+        match self {
+            Self::Tcp
+            | Self::Tls(_)
+            | Self::Dns(_)
+            | Self::Dialog(_)
+            | Self::Unit(_)
+            | Self::Http(_)
+            | Self::Udp(_)
+            | Self::Ping(_) => Duration::ZERO,
+            Self::Exec(_) => exec::PARTING,
+        }
+    }
+
     /// How many questions are asked at once, each on a connection of its own; at least 1.
     pub fn parts(&self) -> usize {
         self.http().map_or(1, |http| http.requests().len())

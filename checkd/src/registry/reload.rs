@@ -26,22 +26,43 @@ impl Registry {
         if differences.is_empty() {
             return Vec::new();
         }
-        self.checks = Arc::new(checks);
+        let former = std::mem::replace(&mut self.checks, Arc::new(checks));
         for (name, _) in differences.iter().filter(|(_, difference)| **difference == Difference::Question) {
             self.memories.on_question_changed(name, &self.checks);
         }
         let concerned = self.targets.iter();
         let concerned: Vec<(TargetId, Difference)> =
             concerned.filter_map(|(id, target)| Some((id, *differences.get(&*target.key.0)?))).collect();
-        let (mut actions, mut fresh) = (Vec::new(), Vec::new());
+        let (mut actions, mut fresh, mut parting) = (Vec::new(), Vec::new(), Vec::new());
         for (id, difference) in concerned {
             match difference {
-                Difference::Question => actions.extend(self.on_question_changed(wall, id, &mut fresh)),
+                Difference::Question => {
+                    parting.extend(self.parting(now, id, &former));
+                    actions.extend(self.on_question_changed(wall, id, &mut fresh));
+                }
                 Difference::Rules => self.on_rules_changed(now, id),
             }
         }
         self.start_first_round(now, &fresh);
+        for (id, until) in parting {
+            self.wait_until(id, until);
+        }
         actions
+    }
+
+    /// Until when a probe of `former` checks, which is about to be given up, may still be running.
+    fn parting(&self, now: Instant, id: TargetId, former: &Checks) -> Option<(TargetId, Instant)> {
+        let target = self.targets.get(id).filter(|target| target.is_probing())?;
+        let parting = former.get(&*target.key.0)?.kind.parting();
+        (!parting.is_zero()).then(|| (id, now + parting))
+    }
+
+    /// Probes of one target never overlap.
+    fn wait_until(&mut self, id: TargetId, until: Instant) {
+        let Some(target) = self.targets.get(id) else { return };
+        if let Phase::Waiting { at, postponed } = target.phase {
+            self.set_phase(id, Phase::Waiting { at: at.max(until), postponed });
+        }
     }
 
     fn on_question_changed(

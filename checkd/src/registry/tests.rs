@@ -358,6 +358,34 @@ fn a_changed_check_is_probed_anew_and_keeps_its_state_until_the_result() {
 }
 
 #[test]
+fn a_command_that_a_reload_gives_up_has_time_to_end_before_the_next_one_begins() {
+    let exec = |name: &str| {
+        let command = vec![name.to_owned()];
+        let settings = crate::probe::exec::Settings { check: "x".into(), command, status_is_weight: false };
+        checks(&[("x", Check::with_defaults(Kind::Exec(settings)))])
+    };
+    for (before, after, at_once) in [
+        (exec("/bin/a"), exec("/bin/b"), false),
+        (exec("/bin/a"), checks(&[("x", tcp())]), false),
+        (checks(&[("x", tcp())]), exec("/bin/a"), true),
+    ] {
+        let mut registry = Registry::new(before, 1, start());
+        let _ = registry.watch_at_once(start(), ":1.1", &wanted(&[("x", "10.0.0.5:80")]));
+        let now = registry.deadline().unwrap();
+        let id = started(&mut registry, now)[0];
+        assert_eq!(registry.on_reload(now, WALL, after), [Action::Cancel(id)]);
+        let wait = registry.deadline().unwrap() - now;
+        assert_eq!(wait < SECOND / 10, at_once, "{wait:?}");
+        assert!(at_once || wait > crate::exec::TERM_GRACE && wait < SECOND, "{wait:?}");
+    }
+    // Who was waiting has nobody to wait for.
+    let mut registry = Registry::new(exec("/bin/a"), 1, start());
+    let (_, now) = first_result(&mut registry, start(), "x", pass());
+    assert_eq!(registry.on_reload(now, WALL, exec("/bin/b")), []);
+    assert!(registry.deadline().unwrap() - now < SECOND / 10);
+}
+
+#[test]
 fn a_removed_check_leaves_its_targets_unknown_and_a_returning_one_takes_them_up() {
     let mut registry = registry();
     let (id, now) = first_result(&mut registry, start(), "web", pass());
