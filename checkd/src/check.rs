@@ -73,8 +73,8 @@ impl Check {
     }
 
     /// Tells checks that ask something else apart, also in another run of this program, by what was in the files that
-    /// they name too. It is written down: 64 bits of a digest of the whole check, its certificates, its key and its
-    /// password, of which none comes out of it again. (Whoever may read the file may read the configuration.)
+    /// they name too. It is written down: 64 bits of a digest of the whole check, its certificates and its password, of
+    /// which none comes out of it again. (Whoever may read the file may read the configuration.)
     pub fn fingerprint(&self) -> u64 {
         let mut digest = Sha256::new();
         digest.update(format!("{:?}", self.question()));

@@ -117,4 +117,34 @@ mod tests {
         assert!(intake.advance(now, &mut registry) && intake.is_empty());
         assert_eq!(registry.watcher_count(), 0, "it leaves after it came");
     }
+    #[test]
+    #[ignore = "a measurement"]
+    fn what_a_watch_costs() {
+        const MANY: usize = 37_205;
+        let clock = daemon::event_loop::Clock::new().unwrap();
+        let checks = Checks::from([("tcp".to_owned(), Check::with_defaults(Kind::Tcp).into())]);
+        for (what, again) in [("new", false), ("the same again", true)] {
+            let mut registry = Registry::new(checks.clone(), 1, clock.now());
+            let mut intake = Intake::default();
+            let (mut turns, mut longest, mut all) = (0, std::time::Duration::ZERO, std::time::Duration::ZERO);
+            for measured in [!again, again] {
+                (turns, longest, all) = Default::default();
+                let before = clock.now();
+                let keys = keys(MANY);
+                println!("{what}: {:?} to read {MANY} rows, on the bus thread", clock.now() - before);
+                let (reply, _answer) = oneshot::channel();
+                intake.watch(":1.1".into(), keys, reply);
+                while !intake.is_empty() {
+                    let now = clock.now();
+                    intake.advance(now, &mut registry);
+                    let took = clock.now() - now;
+                    (turns, longest, all) = (turns + 1, longest.max(took), all + took);
+                }
+                if measured {
+                    break;
+                }
+            }
+            println!("{what}: {turns} turns, the longest {longest:?}, {all:?} in all");
+        }
+    }
 }

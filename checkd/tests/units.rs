@@ -272,7 +272,7 @@ fn what_others_say_in_systemd_s_place_is_not_believed() {
     let _checkd = world.start_checkd();
     let watcher = Watcher::new(&world);
     watcher.watch(&[("nginx", "")]);
-    watcher.wait_for("nginx", "", "up");
+    let since = watcher.wait_for("nginx", "", "up").4;
     let (stranger, checkd) = zbus::block_on(async {
         let stranger = connection::Builder::address(world.bus_address().as_str()).build().await.unwrap();
         let bus = zbus::fdo::DBusProxy::new(&stranger).await.unwrap();
@@ -285,11 +285,14 @@ fn what_others_say_in_systemd_s_place_is_not_believed() {
     let lie =
         stranger.emit_signal(Some(checkd.as_str()), "/org/freedesktop/DBus", bus, "NameOwnerChanged", &gone);
     zbus::block_on(lie).unwrap();
+    // They are there when this is answered.
+    let peer = Some("org.freedesktop.DBus.Peer");
+    zbus::block_on(stranger.call_method(Some(checkd.as_str()), "/", peer, "Ping", &())).unwrap();
     // What comes after them has come, and they have not changed anything.
     systemd.announce("nginx.service", ["reloading", "reload", "loaded", "success"]);
     until("the reload is told", || {
         let (_, rows) = watcher.watch(&[("nginx", "")]);
-        assert!(rows[0].2 == "up" && !rows[0].3.contains("systemd"), "{rows:?}");
+        assert!(rows[0].2 == "up" && rows[0].4 == since && !rows[0].3.contains("systemd"), "{rows:?}");
         (rows[0].3 == "reloading (reload)").then_some(())
     });
 }

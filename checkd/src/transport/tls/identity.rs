@@ -49,10 +49,9 @@ impl Identity {
         Ok(Self { chain, key, certified: Arc::new(certified) })
     }
 
-    /// A digest of certificates and key.
+    /// A digest of the certificates; the key is the first one's, or this would not have been made.
     pub(super) fn contents(&self) -> [u8; 32] {
-        let chain = self.chain.iter().map(|certificate| &**certificate);
-        digest(chain.chain([self.key.secret_der()]))
+        digest(self.chain.iter().map(|certificate| &**certificate))
     }
 }
 
