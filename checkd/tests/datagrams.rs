@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use support::World;
 use support::datagrams::{Server, closed};
+use support::dns;
 use support::servers::{Server as StreamServer, wait_for_end};
 use support::watcher::Watcher;
 
@@ -108,16 +109,6 @@ fn one_lost_packet_of_each_kind_is_no_failure() {
     }
 }
 
-/// The answer to a question: its id and question, these flags, so many answers, and this behind it.
-fn dns_answer(question: &[u8], flags: [u8; 2], answers: u8, records: &[u8]) -> Vec<u8> {
-    // Up to the question's end; the OPT record behind it is not repeated.
-    let end = question.len() - 11;
-    [&question[..2], &flags, &[0, 1, 0, answers, 0, 0, 0, 0], &question[12..end], records].concat()
-}
-
-/// www.example.test has the address 192.0.2.1.
-const ADDRESS: &[u8] = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x01";
-
 #[test]
 fn dns_servers_that_misbehave_are_down_with_what_they_did_and_late_or_doubled_answers_are_good_ones() {
     let world = World::new();
@@ -132,30 +123,29 @@ fn dns_servers_that_misbehave_are_down_with_what_they_did_and_late_or_doubled_an
             }
         })
     };
-    let good = |question: &[u8]| dns_answer(question, [0x84, 0], 1, ADDRESS);
-    let honest = serve(|question| vec![dns_answer(question, [0x84, 0], 1, ADDRESS); 2]);
+    let honest = serve(|question| vec![dns::good(question); 2]);
     let confused_at_first = serve(|question| {
-        let good = dns_answer(question, [0x84, 0], 1, ADDRESS);
+        let good = dns::good(question);
         let mut other_id = good.clone();
         other_id[1] ^= 0xff;
         vec![b"junk".to_vec(), other_id, question.to_vec(), good]
     });
-    let late = Server::start(move |socket, number, question, from| {
+    let late = Server::start(|socket, number, question, from| {
         if number == 3 {
-            let _ = socket.send_to(&good(question), from);
+            let _ = socket.send_to(&dns::good(question), from);
         }
     });
     let another = serve(|question| {
-        let mut answer = dns_answer(question, [0x84, 0], 1, ADDRESS);
+        let mut answer = dns::good(question);
         answer[0] ^= 1;
         vec![answer]
     });
-    let looping = serve(|question| vec![dns_answer(question, [0x84, 0], 1, b"\xc0\x22\x00\x01\x00\x01")]);
-    let lying = serve(|question| vec![dns_answer(question, [0x84, 0], 7, ADDRESS)]);
-    let failing = serve(|question| vec![dns_answer(question, [0x80, 2], 0, b"")]);
-    let elsewhere = Server::start(move |_, _, question, from| {
+    let looping = serve(|question| vec![dns::answer(question, [0x84, 0], 1, b"\xc0\x22\x00\x01\x00\x01")]);
+    let lying = serve(|question| vec![dns::answer(question, [0x84, 0], 7, dns::ADDRESS)]);
+    let failing = serve(|question| vec![dns::answer(question, [0x80, 2], 0, b"")]);
+    let elsewhere = Server::start(|_, _, question, from| {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let _ = socket.send_to(&good(question), from);
+        let _ = socket.send_to(&dns::good(question), from);
     });
     let another_told = "3 answers to another question received (the last: another id)";
     assert_told(
@@ -190,22 +180,20 @@ fn an_answer_that_does_not_fit_a_datagram_is_fetched_over_tcp() {
         stream.read_exact(&mut length).unwrap();
         let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
         stream.read_exact(&mut question).unwrap();
-        let answer = dns_answer(&question, [0x84, 0], 1, ADDRESS);
-        let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
-        for byte in [length.as_slice(), &answer].concat() {
+        for byte in dns::framed(&dns::good(&question)) {
             stream.write_all(&[byte]).unwrap();
         }
         wait_for_end(stream);
     });
     let truncating = Server::start_at(&stream.address, |socket, _, question, from| {
-        let _ = socket.send_to(&dns_answer(question, [0x86, 0], 0, b""), from);
+        let _ = socket.send_to(&dns::truncated(question), from);
     });
     assert_told(&watcher, "www", &[(&truncating.address, "up", "NOERROR, 1 A record")]);
     assert_eq!((truncating.received(), stream.accepted()), (1, 1));
     assert_told(&watcher, "stream", &[(&truncating.address, "up", "NOERROR, 1 A record")]);
     assert_eq!((truncating.received(), stream.accepted()), (1, 2));
     let alone = Server::start(|socket, _, question, from| {
-        let _ = socket.send_to(&dns_answer(question, [0x86, 0], 0, b""), from);
+        let _ = socket.send_to(&dns::truncated(question), from);
     });
     assert_told(&watcher, "www", &[(&alone.address, "down", "connection refused")]);
 }

@@ -7,58 +7,15 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, User, geteuid};
+use nix::unistd::{Pid, geteuid};
+use support::commands::Listener;
 use support::watcher::Watcher;
 use support::{Bus, Checkd, World, now, until};
 
 const TARGET: &str = "192.0.2.1:80";
-
-/// The listener, as systemd would run it.
-struct Listener(Child);
-
-impl Listener {
-    fn start(world: &World, options: &[&str]) -> Self {
-        let me = User::from_uid(geteuid()).unwrap().unwrap().name;
-        // Without what whoever runs the tests has opened: systemd hands nothing down.
-        let alone =
-            "for fd in $(ls /proc/$$/fd); do ((fd < 3)) || eval \"exec $fd>&-\"; done; exec \"$0\" \"$@\"";
-        let mut command = Command::new("bash");
-        command.args(["-c", alone, env!("CARGO_BIN_EXE_checkd-exec")]);
-        command.arg("--root").arg(world.root.path()).args(["--caller", &me]).args(options);
-        // That there is a systemd makes the log go to stderr.
-        command.env("NOTIFY_SOCKET", "/nonexistent").env_remove("JOURNAL_STREAM").stdin(Stdio::null());
-        let child = command.spawn().unwrap();
-        let socket = world.root.path().join("run/trivet-checkd-exec/socket");
-        let socket = socket.to_str().unwrap();
-        until("checkd-exec listens", || {
-            let sockets = fs::read_to_string("/proc/net/unix").unwrap();
-            // The fourth column are the flags: this one accepts connections.
-            let listens =
-                |line: &str| line.ends_with(socket) && line.split_whitespace().nth(3) == Some("00010000");
-            sockets.lines().any(listens).then_some(())
-        });
-        Self(child)
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 struct Site {
     listener: Listener,
@@ -216,6 +173,12 @@ fn a_command_that_cannot_be_started_is_no_fault_of_the_server() {
 fn a_flood_of_output_is_read_to_its_end_and_an_endless_one_ends_at_the_limit() {
     let site = Site::new(&[
         ("flood", "yes | head -c 1G; echo; echo enough", "timeout = \"1min\""),
+        // A line without end, and what its reader needed in memory: that is the parent of this shell.
+        (
+            "memory",
+            "head -c 256M /dev/zero | tr '\\0' x; echo; grep VmHWM /proc/$PPID/status",
+            "timeout = \"1min\"",
+        ),
         ("endless", "exec yes", "timeout = \"1s\""),
         ("line", "tr '\\0' x </dev/zero", "timeout = \"1s\""),
     ]);
@@ -223,6 +186,13 @@ fn a_flood_of_output_is_read_to_its_end_and_an_endless_one_ends_at_the_limit() {
     assert_eq!(site.probe("endless"), ("down".into(), "still running after 1s, and ended: y".into()));
     let (state, reason) = site.probe("line");
     assert_eq!((state.as_str(), reason.chars().count()), ("down", 236), "{reason}");
+    let (_, reason) = site.probe("memory");
+    let kib = reason
+        .split("VmHWM:")
+        .nth(1)
+        .and_then(|rest| rest.trim_start_matches(['\\', 't', ' ']).split(' ').next());
+    let kib: u64 = kib.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{reason}"));
+    assert!(kib < 16 * 1024, "{kib} KiB for a line of 256 MiB");
     site.expect_nothing_left();
 }
 
@@ -478,7 +448,7 @@ fn a_listener_that_is_asked_to_stop_ends_its_commands() {
     start(&site, "endless");
     let asked = now();
     kill(Pid::from_raw(i32::try_from(site.listener.pid()).unwrap()), Signal::SIGTERM).unwrap();
-    let status = until("checkd-exec ends", || site.listener.0.try_wait().unwrap());
+    let status = until("checkd-exec ends", || site.listener.child.try_wait().unwrap());
     assert!(status.success());
     until("its commands end", || site.processes().is_empty().then_some(()));
     eprintln!("all ended {:?} after SIGTERM", now() - asked);

@@ -10,12 +10,15 @@ mod rows;
 mod support;
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use peers::Place;
-use rows::{ROWS, Row};
+use rows::{ROWS, Row, UNITS};
 use support::World;
 use support::authority::{Authority, Leaf};
+use support::commands::Listener;
+use support::systemd::Systemd;
 use support::watcher::Watcher;
 
 fn folder() -> PathBuf {
@@ -63,6 +66,32 @@ fn the_example_of_a_ping_tells_a_machine_that_is_there_from_one_that_is_not() {
     run(&rows, &format!("exec unshare --map-root-user --net sh -c '{there}' \"$0\" \"$@\""));
 }
 
+/// Those whose programs every machine has, or the administrator writes: run by checkd-exec, each in a place of its own.
+#[test]
+fn the_examples_of_a_file_and_of_a_weight_do_what_they_say_when_they_are_run() {
+    let world = World::new();
+    for (example, place) in [("file", "/etc/trivet/maintenance"), ("misc-dynamic", "/usr/local/lib/trivet")] {
+        let text = std::fs::read_to_string(folder().join(format!("{example}.toml.example"))).unwrap();
+        assert!(text.contains(place), "{text}");
+        world.check(example, &text.replace(place, &world.root.path().join(example).display().to_string()));
+        let over = format!("etc/trivet/check.d/{example}.toml.d/here.toml");
+        world.root.write(&over, "interval = \"10min\"\ntimeout = \"30s\"\n");
+    }
+    world.root.write("file/192.0.2.2", "");
+    world.root.write("misc-dynamic/load-of", "#!/bin/sh\necho \"$1 at $2\"\nexit 42\n");
+    let script = world.root.path().join("misc-dynamic/load-of");
+    std::fs::set_permissions(script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (_bus, _listener, _checkd) = (world.start_bus(), Listener::start(&world, &[]), world.start_checkd());
+    let watcher = Watcher::new(&world);
+    for (address, expected) in [("192.0.2.1:80", "up"), ("192.0.2.2:80", "down")] {
+        let (state, reason, _) = watcher.probe("file", address).unwrap();
+        assert_eq!(state, expected, "{address}: {reason}");
+    }
+    watcher.watch(&[("misc-dynamic", "192.0.2.1:80")]);
+    let row = watcher.wait_for("misc-dynamic", "192.0.2.1:80", "up");
+    assert_eq!((row.3.as_str(), row.5), ("exit status 42: 192.0.2.1 at 80", 40));
+}
+
 /// Each with a checkd that `script` runs.
 fn run(rows: &[&Row], script: &str) {
     let world = World::new();
@@ -79,7 +108,9 @@ fn run(rows: &[&Row], script: &str) {
         }
     }
     assert!(!probes.is_empty());
-    let (_bus, _checkd) = (world.start_bus(), world.start_checkd_by(script));
+    let _bus = world.start_bus();
+    let _systemd = Systemd::start(&world, UNITS);
+    let _checkd = world.start_checkd_by(script);
     let watcher = Watcher::new(&world);
     let mut wrong = Vec::new();
     for (example, name, place, expected) in &probes {

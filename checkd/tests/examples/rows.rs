@@ -3,6 +3,7 @@
 use crate::peers::Peer::{self, Address, Datagrams, Pages, Script};
 use crate::support::mysql;
 use crate::support::script::Turn::{self, Hear, Say, Secure};
+use crate::support::systemd::{FAILED, RUNNING, State};
 
 #[derive(Debug)]
 pub struct Row {
@@ -43,6 +44,9 @@ const MUTE: &[Turn] = &[];
 /// The well server of commands is at 192.0.2.1.
 const HERE: Peer = Address("192.0.2.1:80", "");
 const ELSEWHERE: Peer = Address("192.0.2.2:80", "");
+
+/// What systemd says of units: of the examples', and of one that is ill.
+pub const UNITS: &[(&str, State)] = &[("nginx.service", RUNNING), ("ill.service", FAILED)];
 
 /// What the examples run for 192.0.2.1:80.
 pub const COMMANDS: &[&[&str]] = &[
@@ -161,6 +165,7 @@ pub const ROWS: &[Row] = &[
     Row { example: "mysql-query", keys: "", well: HERE, ill: ELSEWHERE },
     Row { example: "postgresql-query", keys: "", well: HERE, ill: ELSEWHERE },
     Row { example: "oracle", keys: "", well: HERE, ill: ELSEWHERE },
+    Row { example: "unit", keys: "", well: HERE, ill: Address("192.0.2.1:80", "unit = \"ill.service\"\n") },
     Row { example: "tls", keys: "", well: Script(&[Secure]), ill: Script(&[REQUEST]) },
     Row {
         example: "smtp",

@@ -1,7 +1,7 @@
 //! Each kind with what a good server says, and how a reason calls the place where it goes wrong.
 
-use crate::support::mysql;
-use crate::support::script::Turn::{self, Hear, Say, Secure};
+use crate::support::script::Turn::{self, Answer, Hear, Say, Secure};
+use crate::support::{dns, mysql};
 
 #[derive(Debug)]
 pub struct Kind {
@@ -117,9 +117,20 @@ pub const KINDS: &[Kind] = &[
         phases: &["bind", "search"],
     },
     Kind {
+        name: "dns-tcp",
+        check: "type = \"dns\"\nname = \"www.example.test\"\nrecord = \"A\"\nanswer = \"192.0.2.1\"\nprotocol = \"tcp\"\n",
+        script: &[Hear(dns::END_OF_QUESTION), Answer(answer)],
+        phases: &["question sent, "],
+    },
+    Kind {
         name: "dialog",
         check: "type = \"dialog\"\nstep = [{ expect = \"^hello stranger\\r\\n\", send = \"who?\\r\\n\" }, { expect = \"^me\\r\\n\" }]\n",
         script: &[Say(b"hello stranger\r\n"), Hear(b"who?\r\n"), Say(b"me\r\n")],
         phases: &["step 1", "step 2"],
     },
 ];
+
+/// To a question with its length before it.
+fn answer(question: &[u8]) -> Vec<u8> {
+    dns::framed(&dns::good(&question[2..]))
+}

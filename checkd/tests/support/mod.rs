@@ -5,11 +5,14 @@
 #![allow(clippy::unwrap_used, reason = "clippy does not know that these are tests, too")]
 
 pub mod authority;
+pub mod commands;
 pub mod datagrams;
+pub mod dns;
 pub mod mysql;
 pub mod openssl;
 pub mod script;
 pub mod servers;
+pub mod systemd;
 pub mod watcher;
 
 use std::fs::{self, File};

@@ -18,6 +18,8 @@ pub enum Turn {
     /// Until the peer has said this.
     Hear(&'static [u8]),
     Say(&'static [u8]),
+    /// What this makes of what was heard last.
+    Answer(fn(&[u8]) -> Vec<u8>),
     /// TLS begins, which the peer begins. What the server says in its handshake is a saying, too.
     Secure,
 }
@@ -70,22 +72,27 @@ fn follow(
     wrong: Option<(usize, Misdeed)>,
 ) -> io::Result<()> {
     let mut sayings = 0..;
+    let mut heard = Vec::new();
     for turn in script {
-        match *turn {
-            Turn::Hear(words) => line.hear(words)?,
-            Turn::Say(words) => match wrong.filter(|(number, _)| sayings.next() == Some(*number)) {
-                Some((_, misdeed)) => return line.go_wrong(words, misdeed),
-                None => line.write_all(words)?,
-            },
-            Turn::Secure => {
-                let mut connection = ServerConnection::new(Arc::clone(config)).unwrap();
-                let flight = flight(&mut line.raw, &mut connection)?;
-                if let Some((_, misdeed)) = wrong.filter(|(number, _)| sayings.next() == Some(*number)) {
-                    return line.go_wrong(&flight, misdeed);
-                }
-                line.write_all(&flight)?;
-                line.secure(connection)?;
+        let mut begun = None;
+        let words = match *turn {
+            Turn::Hear(words) => {
+                heard = line.hear(words)?;
+                continue;
             }
+            Turn::Say(words) => words.to_vec(),
+            Turn::Answer(answer) => answer(&heard),
+            Turn::Secure => {
+                let connection = begun.insert(ServerConnection::new(Arc::clone(config)).unwrap());
+                flight(&mut line.raw, connection)?
+            }
+        };
+        if let Some((_, misdeed)) = wrong.filter(|(number, _)| sayings.next() == Some(*number)) {
+            return line.go_wrong(&words, misdeed);
+        }
+        line.write_all(&words)?;
+        if let Some(connection) = begun {
+            line.secure(connection)?;
         }
     }
     line.wait_for_end();
@@ -94,7 +101,7 @@ fn follow(
 
 /// How many things a server with this script says.
 pub fn sayings(script: &[Turn]) -> usize {
-    script.iter().filter(|turn| matches!(turn, Turn::Say(_) | Turn::Secure)).count()
+    script.iter().filter(|turn| matches!(turn, Turn::Say(_) | Turn::Answer(_) | Turn::Secure)).count()
 }
 
 /// What the server has to say to the peer's ClientHello.
@@ -128,14 +135,15 @@ impl Line {
         Ok(())
     }
 
-    fn hear(&mut self, words: &[u8]) -> io::Result<()> {
+    /// What came, with these words at its end.
+    fn hear(&mut self, words: &[u8]) -> io::Result<Vec<u8>> {
         let mut heard = Vec::new();
         while !heard.ends_with(words) {
             let mut byte = [0];
             self.read_exact(&mut byte)?;
             heard.extend(byte);
         }
-        Ok(())
+        Ok(heard)
     }
 
     fn go_wrong(&mut self, words: &[u8], misdeed: Misdeed) -> io::Result<()> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
+use daemon::bus::path_element;
 use futures_util::StreamExt;
 use zbus::{Connection, proxy};
 
@@ -122,13 +123,13 @@ impl Watcher {
 
     pub fn probe(&self, check: &str, address: &str) -> zbus::Result<(String, String, u64)> {
         zbus::block_on(async {
-            let path = format!("/org/trivet/Check1/check/{check}");
+            let path = format!("/org/trivet/Check1/check/{}", path_element(check));
             CheckProxy::builder(&self.connection).path(path).build().await?.probe(address).await
         })
     }
 
     pub fn targets(&self, check: &str) -> Vec<std::collections::HashMap<String, zbus::OwnedVariant>> {
-        let path = format!("/org/trivet/Check1/check/{check}");
+        let path = format!("/org/trivet/Check1/check/{}", path_element(check));
         let targets =
             async { CheckProxy::builder(&self.connection).path(path).build().await?.targets().await };
         zbus::block_on(targets).unwrap()
