@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -103,4 +103,18 @@ fn a_server_that_stops_in_the_middle_is_down_with_what_it_owes() {
         reason,
         "the server closed the connection: waiting for the answer to EHLO: 6 bytes received, '250-mx'"
     );
+}
+
+#[test]
+fn a_target_without_a_port_is_asked_at_the_protocol_s_own() {
+    let world = World::new();
+    world.check("x", "type = \"redis\"\n");
+    let redis = Server::start_at(SocketAddr::from(([127, 77, 1, 2], 6379)), |mut stream| {
+        hear(&mut stream, b"PING\r\n");
+        stream.write_all(b"+PONG\r\n").unwrap();
+        wait_for_end(stream);
+    });
+    let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
+    let (state, reason, _) = Watcher::new(&world).probe("x", "127.77.1.2").unwrap();
+    assert_eq!((state.as_str(), reason.as_str(), redis.accepted()), ("up", "PING PONG", 1));
 }

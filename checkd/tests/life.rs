@@ -3,16 +3,19 @@
 mod support;
 
 use std::fs;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use daemon::testing::TempRoot;
 use nix::sys::signal::Signal;
 use support::servers::{self, GOOD, Server};
 use support::watcher::Watcher;
-use support::{World, now, until};
+use support::{PATIENCE, World, now, until};
 
 const QUICK: &str = "type = \"http\"\ninterval = \"100ms\"\ntimeout = \"5s\"\n";
 
@@ -176,6 +179,53 @@ fn a_stop_ends_checkd_at_once_whatever_probes_are_under_way() {
     watcher.watch(&[("slow", &silent.address)]);
     until("a probe is under way", || (silent.accepted() > 0).then_some(()));
     assert!(checkd.stop().success());
+}
+
+#[test]
+fn whoever_waits_for_a_probe_whose_check_is_taken_out_is_told() {
+    let world = World::new();
+    let file = "etc/trivet/check.d/slow.toml";
+    world.root.write(file, "type = \"http\"\ntimeout = \"5min\"\n");
+    let (_bus, checkd) = (world.start_bus(), world.start_checkd());
+    let silent = servers::silent();
+    let error = thread::scope(|scope| {
+        let asking = scope.spawn(|| Watcher::new(&world).probe("slow", &silent.address).unwrap_err());
+        until("the probe is under way", || (silent.accepted() > 0).then_some(()));
+        fs::remove_file(world.root.path().join(file)).unwrap();
+        checkd.reload();
+        asking.join().unwrap()
+    });
+    assert!(error.to_string().contains("the check is not configured any more"), "{error}");
+}
+
+#[test]
+fn a_probe_of_what_nobody_watches_changes_nothing_that_the_log_would_tell() {
+    let world = World::new();
+    world.check("web", QUICK);
+    let (_bus, mut checkd) = (world.start_bus(), world.start_checkd());
+    let watcher = Watcher::new(&world);
+    let (alone, watched) = (Server::answering(GOOD), Server::answering(GOOD));
+    assert_eq!(watcher.probe("web", &alone.address).unwrap().0, "up");
+    watcher.watch(&[("web", &watched.address)]);
+    watcher.wait_for("web", &watched.address, "up");
+    assert!(checkd.stop().success());
+    let log = checkd.log();
+    assert!(log.contains(&watched.address) && !log.contains(&alone.address), "{log}");
+}
+
+/// It leaves no connection behind that waits, on neither side.
+#[test]
+fn a_server_whose_time_is_over_sees_a_reset_and_no_polite_end() {
+    let world = World::new();
+    world.check("web", "type = \"http\"\ntimeout = \"200ms\"\n");
+    let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
+    let (sender, ends) = channel();
+    let server = Server::start(move |mut stream| {
+        servers::read_request(&mut stream);
+        let _ = sender.send(stream.read(&mut [0; 16]).map_err(|error| error.kind()));
+    });
+    assert_eq!(Watcher::new(&world).probe("web", &server.address).unwrap().0, "down");
+    assert_eq!(ends.recv_timeout(PATIENCE).unwrap(), Err(ErrorKind::ConnectionReset));
 }
 
 #[test]

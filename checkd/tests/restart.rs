@@ -196,3 +196,35 @@ fn a_directory_that_cannot_be_written_to_is_complained_about_once() {
     assert!(checkd.stop().success());
     assert_eq!(checkd.log().matches("a restart of checkd will not know").count(), 1, "{}", checkd.log());
 }
+
+#[test]
+fn results_that_cannot_be_written_are_complained_of_once_and_again_when_that_comes_back() {
+    let world = World::new();
+    world.check("web", SLOW);
+    let folder = world.root.path().join("run/trivet-checkd");
+    let obstruct = || world.root.write("run/trivet-checkd", "this is no folder");
+    let complaints = |log: &str| log.matches("a restart of checkd will not know its results").count();
+    obstruct();
+    let _bus = world.start_bus();
+    let mut checkd = world.start_checkd();
+    let watcher = Watcher::new(&world);
+    let server = Server::answering(GOOD);
+    // What nobody watches is forgotten after its probe: that is something to write.
+    let change = || watcher.probe("web", &server.address).unwrap().0;
+    assert_eq!(change(), "up");
+    checkd.wait_for_log("a restart of checkd will not know its results");
+    std::fs::remove_file(&folder).unwrap();
+    until("the results are written", || {
+        change();
+        results(&world).exists().then_some(())
+    });
+    std::fs::remove_dir_all(&folder).unwrap();
+    obstruct();
+    until("a second complaint", || {
+        change();
+        (complaints(&checkd.log()) == 2).then_some(())
+    });
+    // The last file, at the end, cannot be written either.
+    assert!(checkd.stop().success());
+    assert_eq!(complaints(&checkd.log()), 2, "{}", checkd.log());
+}

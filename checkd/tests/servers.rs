@@ -3,11 +3,12 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use support::servers::{self, GOOD, Server};
 use support::watcher::{Row, Watcher};
-use support::{World, until};
+use support::{World, now, until};
 
 const QUICK: &str = "type = \"http\"\ninterval = \"100ms\"\ntimeout = \"5s\"\nretry_interval = \"100ms\"\n";
 
@@ -137,6 +138,26 @@ fn servers_that_never_answer_do_not_delay_the_others() {
     assert!(first_up.4 < first_down.4);
     // While fifty probes waited for five seconds, the good server was looked at ten times a second.
     assert!(good.accepted() >= 10, "{} probes of the good server in five seconds", good.accepted());
+}
+
+#[test]
+fn what_happens_within_a_moment_is_told_together() {
+    let world = World::new();
+    let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
+    let watcher = Watcher::new(&world);
+    let port = servers::refusing().parse::<SocketAddr>().unwrap().port();
+    let addresses: Vec<String> = (0..1000).map(|n| format!("127.2.{}.{}:{port}", n / 250, n % 250 + 1)).collect();
+    let targets: Vec<(&str, &str)> = addresses.iter().map(|address| ("tcp", &**address)).collect();
+    let began = now();
+    watcher.watch(&targets);
+    let (mut told, mut batches) = (0, 0);
+    while told < targets.len() {
+        told += watcher.next().1.len();
+        batches += 1;
+    }
+    // One each 20 ms, and the first one at once.
+    let most = (now() - began).as_millis() / 20 + 2;
+    assert!(batches <= most, "{batches} times for {told} changes, where {most} would do");
 }
 
 #[test]

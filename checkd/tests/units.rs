@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::systemd::{FAILED, NAME, RUNNING, STOPPING, Systemd, say};
+use support::systemd::{FAILED, NAME, RUNNING, STOPPING, State, Systemd, say};
 use support::watcher::Watcher;
 use support::{World, until};
 use zbus::connection;
@@ -164,4 +164,29 @@ fn what_others_say_in_systemd_s_place_is_not_believed() {
         assert!(rows[0].2 == "up" && rows[0].4 == since && !rows[0].3.contains("systemd"), "{rows:?}");
         (rows[0].3 == "reloading (reload)").then_some(())
     });
+}
+
+#[test]
+fn what_becomes_of_a_unit_while_no_check_is_about_it_is_asked_and_not_remembered() {
+    let world = World::new();
+    unit_check(&world, "nginx", "nginx");
+    let _bus = world.start_bus();
+    let systemd = Systemd::start(&world, &[("nginx.service", RUNNING)]);
+    let checkd = world.start_checkd();
+    let watcher = Watcher::new(&world);
+    watcher.watch(&[("nginx", "")]);
+    watcher.wait_for("nginx", "", "up");
+    std::fs::remove_file(world.root.path().join("etc/trivet/check.d/nginx.toml")).unwrap();
+    checkd.reload();
+    watcher.wait_for("nginx", "", "unknown");
+    systemd.set("nginx.service", FAILED);
+    unit_check(&world, "nginx", "nginx");
+    checkd.reload();
+    loop {
+        let (_, rows) = watcher.next();
+        assert!(rows.iter().all(|row| row.2 != "up"), "{rows:?}");
+        if rows.iter().any(|row| row.2 == "down") {
+            return;
+        }
+    }
 }

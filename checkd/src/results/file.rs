@@ -165,12 +165,20 @@ fn perform(file: &File, growing: &mut Option<fs::File>, message: Message) -> io:
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use daemon::testing::TempRoot;
 
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// One whose messages nobody takes, and where they wait.
+    pub(crate) fn unattended() -> (Writer, Receiver<Message>) {
+        let (sender, messages) = sync_channel(PORTIONS);
+        (Writer(sender), messages)
+    }
 
     fn portion(text: &str) -> Message {
         Message::Portion(text.to_owned())
@@ -188,6 +196,8 @@ mod tests {
         assert_eq!(file.read().unwrap().unwrap(), b"one two", "what is not whole replaces nothing");
         assert!(writer.finish(vec![Message::Begin, portion("three"), Message::End], PATIENCE));
         assert_eq!(file.read().unwrap().unwrap(), b"three");
+        let mode = fs::metadata(file.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "what is known of servers is nobody else's business");
     }
 
     #[test]

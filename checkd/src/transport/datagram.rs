@@ -192,3 +192,6 @@ fn ping_group_range() -> String {
          place (checkd alone) into /etc/sysctl.d/90-ping.conf, then run: sysctl --system"
     )
 }
+
+#[cfg(test)]
+mod tests;

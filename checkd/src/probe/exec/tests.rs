@@ -127,6 +127,16 @@ fn what_is_this_machines_fault_is_never_the_servers() {
 }
 
 #[test]
+fn a_command_that_checkd_exec_does_not_end_in_time_is_the_command_s_fault_once_it_runs() {
+    let mut probe = probe();
+    let late = "checkd-exec did not start /bin/x within 5s";
+    assert_eq!(probe.on_timeout(Duration::ZERO), Outcome::Local(late.into()));
+    assert_eq!(probe.on_received(&Report::Started.encode()), None);
+    let deaf = "still running after 5s, and checkd-exec did not end it: /bin/x";
+    assert_eq!(probe.on_timeout(Duration::ZERO), Outcome::Fail(deaf.into()));
+}
+
+#[test]
 fn an_answer_that_is_not_one_is_told_and_holds_nothing() {
     for bytes in [&[255; 4][..], &[0, 0, 0, 1, b'?'], &[0, 0, 0, 0], &[0, 0, 0, 2, b'E', b'e']] {
         let outcome = probe().on_received(bytes);

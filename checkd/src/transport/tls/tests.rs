@@ -95,6 +95,31 @@ fn reason(outcome: Outcome) -> String {
 const BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
 
 #[test]
+fn what_cannot_be_the_start_of_a_record_is_an_answer_in_the_clear() {
+    let clear = [
+        &b"HTTP/1.1 400 Bad Request\r\n"[..],
+        b"220 mx1 ESMTP\r\n",
+        b"S",
+        b"\x00",
+        b"\x13\x03\x03",
+        b"\x19\x03\x03",
+        b"\x16\x02",
+        b"\x15\r\n",
+    ];
+    for said in clear {
+        let mut pair = Pair::new(&BOTH);
+        pair.turn();
+        let told = reason(pair.hear(said, usize::MAX).unwrap_err());
+        assert!(told.starts_with("the server answers without TLS: starts with '"), "{said:?}: {told}");
+    }
+    for begun in [&b"\x14"[..], b"\x15\x03", b"\x16\x03\x03", b"\x18\x03\x03\x00"] {
+        let mut pair = Pair::new(&BOTH);
+        pair.turn();
+        assert_eq!(pair.hear(begun, usize::MAX), Ok(Vec::new()), "{begun:?} may become one");
+    }
+}
+
+#[test]
 fn a_handshake_in_any_portions_ends_in_a_conversation_both_ways() {
     for version in BOTH {
         for size in [1, 7, usize::MAX] {

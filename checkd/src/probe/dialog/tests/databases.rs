@@ -63,6 +63,7 @@ fn redis_of_another_role_than_is_wanted_is_down() {
     passes(&wants(Role::Replica), &[pong, (ROLE, replica)], "PING PONG, role slave", b"");
     let told = "ROLE, where 'master' is wanted: the server said 'slave'";
     fails(&wants(Role::Master), &[pong, (ROLE, replica)], told);
+    fails(&wants(Role::Master), &[pong, (ROLE, b"+master\r\n")], "ROLE: the server said '+master'");
     let noauth = (PING, &b"-NOAUTH Authentication required.\r\n"[..]);
     fails(&wants(Role::Master), &[noauth], "asks for a password (NOAUTH): its role is not known without one");
 }
@@ -116,6 +117,13 @@ fn mysql_that_does_not_even_greet_is_down_in_its_own_words() {
         "the login: the server said '1040 Too many connections'"
     );
     assert_eq!(told(&[(b"", b"220 mx1 ESMTP\r\n")]), "not MySQL: starts with '220 mx1 ESMTP'");
+    // At once, whatever may follow: too long for a greeting, nothing at all, not the first packet.
+    for head in [&b"\x00\x40\x00\x00"[..], b"\x00\x00\x00\x00", b"\x4a\x00\x00\x01"] {
+        let mut probe = Probe::new(&mysql(None, false), route());
+        assert_eq!(probe.on_connected(), None);
+        let outcome = probe.on_received(head);
+        assert!(matches!(&outcome, Some(Outcome::Fail(why)) if why.starts_with("not MySQL: ")), "{outcome:?}");
+    }
 }
 
 #[test]
@@ -130,8 +138,12 @@ fn mysql_8_is_told_that_there_is_no_password_in_the_way_that_it_asks_for() {
     let switch = b",\x00\x00\x02\xfecaching_sha2_password\0abcdefghijklmnopqrst\0";
     let refusal = b"\x13\x00\x00\x04\xff\x15\x04#28000Access denied";
     let refusal = [&[refusal[0] + 2], &refusal[1..]].concat();
-    let turns = [(&b""[..], &greeting[..]), (&login, switch), (b"\x01\x00\x00\x03\x00", &refusal)];
-    passes(&mysql(None, false), &turns, "version 8.4.0, refuses trivet (1045)", b"");
+    // The length of the challenge, of which 13 bytes always follow.
+    for length in [0x15, 8] {
+        greeting[31] = length;
+        let turns = [(&b""[..], &greeting[..]), (&login, switch), (b"\x01\x00\x00\x03\x00", &refusal)];
+        passes(&mysql(None, false), &turns, "version 8.4.0, refuses trivet (1045)", b"");
+    }
 }
 
 #[test]
@@ -211,4 +223,11 @@ fn postgresql_that_refuses_everybody_is_down_and_one_that_refuses_nobody_in_part
         failure(&postgresql(None, false), &[(STARTUP, b"HTTP/1.1 400 Bad Request\r\n")]),
         "not PostgreSQL: starts with 'HTTP/1.1 400 Bad Request'"
     );
+    // At once, whatever may follow.
+    for length in [[0, 0, 0x40, 0], [0, 0, 0, 3]] {
+        let mut probe = Probe::new(&postgresql(None, false), route());
+        assert_eq!(probe.on_connected(), None);
+        let outcome = probe.on_received(&[&b"E"[..], &length].concat());
+        assert!(matches!(&outcome, Some(Outcome::Fail(why)) if why.starts_with("not Postgre")), "{outcome:?}");
+    }
 }

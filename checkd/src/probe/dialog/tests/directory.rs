@@ -57,6 +57,8 @@ fn ldap_looks_at_an_entry_as_whoever_it_is_told_to_be() {
     let found = [&entry[..], done].concat();
     let base = Some("dc=example,dc=com");
     passes(&ldap(base, false), &[(BIND, BOUND), (SEARCH, &found)], "bind, entry found", UNBIND);
+    let referred = [b"0\x10\x02\x01\x03s\x0b\x04\x09ldap://x/", &found[..]].concat();
+    passes(&ldap(base, false), &[(BIND, BOUND), (SEARCH, &referred)], "bind, entry found", UNBIND);
     fails(&ldap(base, false), &[(BIND, BOUND), (SEARCH, done)], "search: the server shows no such entry");
     let missing = b"0\x0c\x02\x01\x03e\x07\n\x01\x20\x04\x00\x04\x00";
     fails(
@@ -69,4 +71,7 @@ fn ldap_looks_at_an_entry_as_whoever_it_is_told_to_be() {
     let request = b"0,\x02\x01\x02`'\x02\x01\x03\x04\x1acn=admin,dc=example,dc=com\x80\x06secreT";
     let wrong = b"0\x0c\x02\x01\x02a\x07\n\x011\x04\x00\x04\x00";
     fails(&admin, &[(request, wrong)], "bind: the server said '49 invalidCredentials'");
+    // Nothing that a name of its own is no answer to.
+    let strict = b"0\x0c\x02\x01\x02a\x07\n\x010\x04\x00\x04\x00";
+    fails(&admin, &[(request, strict)], "bind: the server said '48 inappropriateAuthentication'");
 }

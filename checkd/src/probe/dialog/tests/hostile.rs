@@ -30,6 +30,25 @@ fn scripts() -> Vec<Script> {
 }
 
 #[test]
+fn tls_is_used_where_it_begins_with_the_connection_or_in_the_middle() {
+    let used: Vec<bool> = scripts().into_iter().map(|script| plain(script).uses_tls()).collect();
+    assert_eq!(used, [&[true, false][..], &[false; 8], &[true; 8]].concat());
+    assert!(scripts().into_iter().all(|script| Settings { script, tls: true }.uses_tls()));
+}
+
+#[test]
+fn how_much_was_sent_is_told_of_the_last_words() {
+    let mut probe = Probe::new(&plain(Script::Smtp { helo: "check".into(), starttls: true }), route());
+    assert_eq!(probe.on_connected(), None);
+    assert_eq!(probe.on_received(b"220 mx\r\n"), None);
+    assert_eq!(probe.progress(), "waiting for the answer to EHLO: 0 of 12 bytes sent");
+    probe.on_sent(12);
+    assert_eq!(probe.on_received(b"250-mx\r\n250 STARTTLS\r\n"), None);
+    probe.on_sent(4);
+    assert_eq!(probe.progress(), "waiting for the answer to STARTTLS: 4 of 10 bytes sent");
+}
+
+#[test]
 fn an_answer_without_end_is_held_up_to_a_limit_and_told() {
     for script in scripts() {
         let settings = plain(script);

@@ -35,8 +35,11 @@ fn smtp_that_refuses_is_down_in_its_own_words() {
     fails(&smtp(false), &[(b"", busy)], "greeting: the server said '421 4.3.2 mx1 too many connections'");
     let turns = [(&b""[..], POSTFIX), (EHLO, &b"550 not you\r\n"[..])];
     fails(&smtp(false), &turns, "EHLO: the server said '550 not you'");
-    let turns = [(&b""[..], POSTFIX), (EHLO, &b"250-mx1\r\n250 XSTARTTLS\r\n"[..])];
+    let turns = [(&b""[..], POSTFIX), (EHLO, &b"250-mx1\r\n250-STARTTLSX\r\n250 XSTARTTLS\r\n"[..])];
     fails(&smtp(true), &turns, "EHLO: the server does not offer STARTTLS");
+    // HELO offers nothing: where TLS is wanted that is no way out.
+    let turns = [(&b""[..], POSTFIX), (EHLO, &b"502 5.5.1 what?\r\n"[..])];
+    fails(&smtp(true), &turns, "EHLO: the server said '502 5.5.1 what?'");
     let late = b"454 4.7.0 TLS not available due to local problem\r\n";
     let turns = [(&b""[..], POSTFIX), (EHLO, POSTFIX_EHLO), (b"STARTTLS\r\n", late)];
     fails(
@@ -101,6 +104,8 @@ fn pop3_is_a_greeting_and_stls_where_it_is_wanted() {
         (b"CAPA\r\n", capabilities),
     ];
     passes(&pop3(true), &turns, "greeting +OK, STLS", b"QUIT\r\n");
+    let turns = [turns[0], turns[1], (turns[2].0, b"-ERR what?\r\n")];
+    passes(&pop3(true), &turns, "greeting +OK, STLS", b"QUIT\r\n");
     fails(
         &pop3(false),
         &[(b"", b"-ERR [SYS/TEMP] busy\r\n")],
@@ -144,5 +149,13 @@ fn nntp_is_a_greeting_and_starttls_where_it_is_wanted() {
         (b"DATE\r\n", b"111 19990623135624\r\n"),
     ];
     passes(&nntp(true), &turns, "greeting 201, STARTTLS", b"QUIT\r\n");
+    let turns = [turns[0], turns[1], (turns[2].0, b"480 who are you?\r\n")];
+    passes(&nntp(true), &turns, "greeting 201, STARTTLS", b"QUIT\r\n");
+    fails(
+        &nntp(true),
+        &[turns[0], turns[1], (turns[2].0, b"400 load too high\r\n")],
+        "DATE under TLS: the server said '400 load too high'",
+    );
+    passes(&nntp(false), &[turns[0]], "greeting 201", b"QUIT\r\n");
     fails(&nntp(false), &[(b"", b"400 load too high\r\n")], "greeting: the server said '400 load too high'");
 }

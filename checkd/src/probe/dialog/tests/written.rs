@@ -65,6 +65,19 @@ fn what_is_rejected_ends_it_at_once_in_the_server_s_words() {
         play(&settings, &turns(b"250 a\r\n550 late\r\n"), usize::MAX).0,
         Outcome::Pass("2 steps passed".into())
     );
+    // What fits both is rejected.
+    let mut only = step("^[0-9]+", "");
+    only.reject = Some(pattern("^5"));
+    let told = "step 1 rejects \"^5\": the server said '550 no'";
+    assert_eq!(failure(&dialog(vec![only]), &[(b"", b"550 no\r\n")]), told);
+}
+
+#[test]
+fn each_step_may_take_its_own_many_pieces() {
+    let settings = dialog(vec![step("^220 .*\r\n", ""), step("^250 .*\r\n", "")]);
+    let line = |code: &str| format!("{code} {}\r\n", "x".repeat(400));
+    let text = [line("220"), line("250")].concat();
+    assert_eq!(play(&settings, &[(b"", text.as_bytes())], 1).0, Outcome::Pass("2 steps passed".into()));
 }
 
 #[test]
@@ -114,12 +127,18 @@ fn a_time_limit_says_which_step_waited_for_what_and_what_had_come() {
 
 #[test]
 fn no_reason_tells_what_was_said_after_a_command() {
-    for said in ["AUTH PLAIN hunter2\r\n", "hunter2\r\n", "hunter2", "user hunter2\r\n"] {
+    for (said, secret) in [
+        ("AUTH PLAIN hunter2\r\n", "hunter2"),
+        ("hunter2\r\n", "hunter2"),
+        ("hunter2", "hunter2"),
+        ("user hunter2\r\n", "hunter2"),
+        ("HUNTER", "HUNTER"),
+    ] {
         let settings = dialog(vec![step("", said), step("^250 ", "")]);
         let mut probe = Probe::new(&settings, route());
         assert_eq!(probe.on_connected(), None);
         probe.on_sent(probe.unsent().len());
-        assert!(!probe.progress().contains("hunter2"), "{}", probe.progress());
+        assert!(!probe.progress().contains(secret), "{}", probe.progress());
     }
 }
 
