@@ -182,6 +182,23 @@ fn a_stop_ends_checkd_at_once_whatever_probes_are_under_way() {
 }
 
 #[test]
+fn what_reads_differently_about_targets_is_announced_and_more_targets_than_there_may_be_are_refused() {
+    let world = World::new();
+    world.check("web", QUICK);
+    let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
+    let watcher = Watcher::new(&world);
+    let server = Server::answering(GOOD);
+    let announced = watcher.invalidations("web");
+    watcher.watch(&[("web", &server.address)]);
+    let names = announced.recv_timeout(PATIENCE).expect("PropertiesChanged of the check");
+    assert_eq!(names, ["Targets"]);
+    let many = vec![("web", server.address.as_str()); 100_001];
+    let error = watcher.try_watch(&many).unwrap_err().to_string();
+    assert!(error.contains("no more than 100000 targets can be watched"), "{error}");
+    assert_eq!(watcher.watch(&many[1..]).1.len(), 100_000);
+}
+
+#[test]
 fn whoever_waits_for_a_probe_whose_check_is_taken_out_is_told() {
     let world = World::new();
     let file = "etc/trivet/check.d/slow.toml";

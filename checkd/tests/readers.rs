@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -147,4 +147,28 @@ fn neither_a_deaf_client_nor_a_bus_that_stands_still_delays_a_probe_or_costs_mem
         answers.iter().all(|row| told.get(&row.1) == Some(&row.2)).then_some(())
     });
     println!("resident: {before} KiB, {with_deaf} KiB with a deaf client, {without_bus} KiB without a bus");
+}
+
+/// Nothing is due for minutes: only the bus itself can say that it goes on.
+#[test]
+fn what_waited_for_a_bus_that_stood_still_is_told_when_it_goes_on() {
+    let world = World::new();
+    world.check("calm", "type = \"tcp\"\ninterval = \"1h\"\nretry_interval = \"1h\"\n");
+    let (bus, checkd) = (world.start_bus(), world.start_checkd());
+    let addresses: Vec<String> = (0..MANY).map(|n| format!("127.3.{}.{}:9", n / 250, n % 250 + 1)).collect();
+    let targets: Vec<_> = addresses.iter().map(|address| ("calm", address.as_str())).collect();
+    let watcher = Watcher::new(&world);
+    watcher.watch(&targets);
+    bus.signal(Signal::SIGSTOP);
+    world.wait_for_systemd_to_hear(&format!("STATUS={MANY} targets: {MANY} down"));
+    let results = world.root.path().join("run/trivet-checkd/results");
+    until("all results are written", || {
+        std::fs::read_to_string(&results).ok()?.ends_with(&format!("\nend {MANY}\n")).then_some(())
+    });
+    bus.signal(Signal::SIGCONT);
+    let mut told = HashSet::new();
+    while told.len() < MANY {
+        told.extend(watcher.next().1.into_iter().map(|row| row.1));
+    }
+    drop(checkd);
 }

@@ -308,3 +308,26 @@ fn row(server: &ServerStatus) -> HashMap<&'static str, Variant<'static>> {
         ("InactiveConnections", Variant::from(server.connections.inactive)),
     ])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_tells_the_weight_that_is_configured_and_the_one_that_is_in_force() {
+        let row = row(&ServerStatus {
+            address: "10.0.0.1:80".into(),
+            weight: 3,
+            effective_weight: 40,
+            in_table: true,
+            health: "up",
+            reason: "load 0.3".into(),
+            since: 7,
+            stale: false,
+            connections: Connections { active: 5, inactive: 6, persistent: 0 },
+        });
+        let number = |key: &str| u32::try_from(&row[key]).unwrap();
+        let told = ["Weight", "EffectiveWeight", "ActiveConnections", "InactiveConnections"].map(number);
+        assert_eq!(told, [3, 40, 5, 6]);
+    }
+}

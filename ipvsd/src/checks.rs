@@ -208,3 +208,27 @@ fn answers(rows: Vec<Row>) -> Vec<Answer> {
     };
     rows.into_iter().filter_map(answer).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_a_weight_or_none_and_one_without_an_address_is_none_of_ours() {
+        let row = |address: &str, weight| {
+            ("http".to_owned(), address.to_owned(), "up".to_owned(), "load 0.3".to_owned(), 7, weight)
+        };
+        let rows = [
+            row("10.0.0.1:80", 40),
+            row("10.0.0.1:80", 0),
+            row("10.0.0.1:80", -1),
+            row("10.0.0.1:80", 65_536),
+            row("", 5),
+        ];
+        let weights: Vec<_> = answers(rows.to_vec()).into_iter().map(|answer| answer.weight).collect();
+        assert_eq!(weights, [Some(40), Some(0), None, None]);
+        let [answer] = &answers(vec![row("10.0.0.1:80", 40)])[..] else { panic!("one row, one answer") };
+        let target = Target { check: "http".into(), address: "10.0.0.1:80".parse().unwrap() };
+        assert_eq!((&answer.target, answer.verdict, answer.since), (&target, Verdict::Up, 7));
+    }
+}

@@ -6,6 +6,7 @@ use std::thread;
 
 use daemon::bus::path_element;
 use futures_util::StreamExt;
+use zbus::fdo::PropertiesProxy;
 use zbus::{Connection, proxy};
 
 use super::{PATIENCE, World, until};
@@ -126,6 +127,34 @@ impl Watcher {
             let path = format!("/org/trivet/Check1/check/{}", path_element(check));
             CheckProxy::builder(&self.connection).path(path).build().await?.probe(address).await
         })
+    }
+
+    /// Of each PropertiesChanged of this check from now on: which of its properties read differently.
+    pub fn invalidations(&self, check: &str) -> Receiver<Vec<String>> {
+        let path = format!("/org/trivet/Check1/check/{}", path_element(check));
+        let mut changes = zbus::block_on(async {
+            let properties = PropertiesProxy::builder(&self.connection).destination("org.trivet.Check1")?;
+            properties.path(path)?.build().await?.receive_properties_changed().await
+        })
+        .unwrap();
+        let (sender, receiver) = channel();
+        thread::spawn(move || {
+            zbus::block_on(async {
+                while let Some(change) = changes.next().await {
+                    let names = change
+                        .args()
+                        .unwrap()
+                        .invalidated_properties()
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect();
+                    if sender.send(names).is_err() {
+                        return;
+                    }
+                }
+            });
+        });
+        receiver
     }
 
     pub fn targets(&self, check: &str) -> Vec<std::collections::HashMap<String, zbus::OwnedVariant>> {

@@ -52,6 +52,15 @@ fn a_weight_that_the_check_gives_replaces_the_configured_one_for_as_long_as_it_g
     scene.event(Event::Answered(vec![answer(Up, Some(0))]));
     scene.turn();
     assert_eq!(scene.weights(50), [(101, 0), (102, 1)], "weight 0 drains it");
+    scene.answer(&[(102, Down)]);
+    assert_eq!(
+        scene.said("is down (http: connection refused), 0 of 2 in use"),
+        1,
+        "it takes nobody's place: {:?}",
+        scene.log
+    );
+    scene.answer(&[(102, Up)]);
+    scene.turn();
     scene.event(Event::Answered(vec![answer(Up, None)]));
     scene.turn();
     assert_eq!(scene.weights(50), [(101, 1), (102, 1)]);

@@ -122,7 +122,10 @@ fn mysql_that_does_not_even_greet_is_down_in_its_own_words() {
         let mut probe = Probe::new(&mysql(None, false), route());
         assert_eq!(probe.on_connected(), None);
         let outcome = probe.on_received(head);
-        assert!(matches!(&outcome, Some(Outcome::Fail(why)) if why.starts_with("not MySQL: ")), "{outcome:?}");
+        assert!(
+            matches!(&outcome, Some(Outcome::Fail(why)) if why.starts_with("not MySQL: ")),
+            "{outcome:?}"
+        );
     }
 }
 
@@ -228,6 +231,9 @@ fn postgresql_that_refuses_everybody_is_down_and_one_that_refuses_nobody_in_part
         let mut probe = Probe::new(&postgresql(None, false), route());
         assert_eq!(probe.on_connected(), None);
         let outcome = probe.on_received(&[&b"E"[..], &length].concat());
-        assert!(matches!(&outcome, Some(Outcome::Fail(why)) if why.starts_with("not Postgre")), "{outcome:?}");
+        assert!(
+            matches!(&outcome, Some(Outcome::Fail(why)) if why.starts_with("not Postgre")),
+            "{outcome:?}"
+        );
     }
 }
