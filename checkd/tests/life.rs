@@ -221,10 +221,10 @@ fn a_probe_of_what_nobody_watches_changes_nothing_that_the_log_would_tell() {
     world.check("web", QUICK);
     let (_bus, mut checkd) = (world.start_bus(), world.start_checkd());
     let watcher = Watcher::new(&world);
-    let (alone, watched) = (Server::answering(GOOD), Server::answering(GOOD));
-    assert_eq!(watcher.probe("web", &alone.address).unwrap().0, "up");
+    let (alone, watched) = (Server::answering(""), Server::answering(""));
+    assert_eq!(watcher.probe("web", &alone.address).unwrap().0, "down");
     watcher.watch(&[("web", &watched.address)]);
-    watcher.wait_for("web", &watched.address, "up");
+    watcher.wait_for("web", &watched.address, "down");
     assert!(checkd.stop().success());
     let log = checkd.log();
     assert!(log.contains(&watched.address) && !log.contains(&alone.address), "{log}");

@@ -133,8 +133,8 @@ impl Watcher {
     pub fn invalidations(&self, check: &str) -> Receiver<Vec<String>> {
         let path = format!("/org/trivet/Check1/check/{}", path_element(check));
         let mut changes = zbus::block_on(async {
-            let properties = PropertiesProxy::builder(&self.connection).destination("org.trivet.Check1")?;
-            properties.path(path)?.build().await?.receive_properties_changed().await
+            let properties = PropertiesProxy::builder(&self.connection).destination("org.trivet.Check1");
+            properties.path(path).build().await?.receive_properties_changed().await
         })
         .unwrap();
         let (sender, receiver) = channel();
