@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use support::servers::{self, GOOD, Server};
@@ -139,12 +140,16 @@ fn servers_that_never_answer_do_not_delay_the_others() {
     assert!(good.accepted() >= 10, "{} probes of the good server in five seconds", good.accepted());
 }
 
+/// Unless it is that servers die: `pace.rs`.
 #[test]
 fn what_happens_within_a_moment_is_told_together() {
     let world = World::new();
     let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
     let watcher = Watcher::new(&world);
-    let addresses: Vec<String> = (0..1000).map(|n| format!("127.2.{}.{}:9", n / 250, n % 250 + 1)).collect();
+    let server = Server::start_at(SocketAddr::from(([0, 0, 0, 0], 0)), drop);
+    let port = server.address.parse::<SocketAddr>().unwrap().port();
+    let address = |number: usize| format!("127.2.{}.{}:{port}", number / 250, number % 250 + 1);
+    let addresses: Vec<String> = (0..1000).map(address).collect();
     let targets: Vec<(&str, &str)> = addresses.iter().map(|address| ("tcp", &**address)).collect();
     let began = now();
     watcher.watch(&targets);

@@ -203,7 +203,7 @@ pub const ROWS: &[Row] = &[
         "dns",
         "more records than there are",
         Peer::Says(|socket, question, to| {
-            say(socket, to, &dns::answer(question, [0x84, 0], 9, dns::ADDRESS))
+            say(socket, to, &dns::answer(question, [0x84, 0], 9, dns::ADDRESS));
         }),
         "broken answer: ",
     ),
@@ -294,7 +294,7 @@ pub fn start(peer: &Peer) -> String {
             if UdpSocket::bind(&address).is_ok() {
                 let truncates: Say = |socket, question, to| say(socket, to, &dns::truncated(question));
                 return Server::start_at(&address, move |socket, _, question, from| {
-                    truncates(socket, question, from)
+                    truncates(socket, question, from);
                 })
                 .address;
             }

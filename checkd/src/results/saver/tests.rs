@@ -9,7 +9,7 @@ use super::super::{File, parse};
 use super::*;
 use crate::check::Check;
 use crate::probe::{Kind, Outcome, ping};
-use crate::registry::{Action, Record};
+use crate::registry::{Action, Record, Watch};
 use crate::schedule::TargetId;
 use crate::target::WallClock;
 
@@ -20,12 +20,13 @@ fn clock() -> Clock {
 /// A registry with so many targets, each judged once, and the time after that.
 fn registry(targets: usize) -> (Registry, Vec<TargetId>, Instant) {
     let mut registry = Registry::new(checks(Kind::Tcp), 1, clock().now());
-    let addresses = (0..targets).map(|number| {
+    let name: Arc<str> = Arc::from("a");
+    let keys = (0..targets).map(|number| {
         let [.., high, low] = number.to_be_bytes();
-        SocketAddr::from(([10, 0, high, low], 80)).to_string()
+        (Arc::clone(&name), SocketAddr::from(([10, 0, high, low], 80)))
     });
-    let wanted: Vec<_> = addresses.map(|address| ("a".to_owned(), address)).collect();
-    let _ = registry.on_watch(clock().now(), ":1.1", &wanted);
+    let mut watch = Watch::new(":1.1".to_owned(), keys.collect());
+    while registry.on_watch(clock().now(), &mut watch, usize::MAX).is_none() {}
     let (mut ids, mut now) = (Vec::new(), clock().now());
     while ids.len() < targets {
         now = registry.deadline().unwrap().max(now);
@@ -43,7 +44,7 @@ fn judge(registry: &mut Registry, now: Instant, id: TargetId, outcome: Outcome) 
 }
 
 /// Probe this target again, and judge it so; the time after that.
-fn judge_again(registry: &mut Registry, id: TargetId, outcome: Outcome) -> Instant {
+fn judge_again(registry: &mut Registry, id: TargetId, outcome: &Outcome) -> Instant {
     loop {
         let now = registry.deadline().unwrap();
         for action in registry.on_time(now, 1) {
@@ -92,17 +93,17 @@ fn a_file_is_written_at_the_first_change_then_not_sooner_than_a_second_after_it(
     assert_eq!(written(&messages).0.map(|text| rows(&text)), Some(1));
     assert_eq!(saver.deadline(now, &registry), None, "nothing has changed");
     // The same again: what is written grows old.
-    judge_again(&mut registry, ids[0], Outcome::Pass("connected".into()));
+    judge_again(&mut registry, ids[0], &Outcome::Pass("connected".into()));
     assert_eq!(saver.deadline(now, &registry), Some(now + REFRESH));
     // Another weight is a change, and so is another state.
-    let later = judge_again(&mut registry, ids[0], Outcome::PassWithWeight("busy".into(), 3));
+    let later = judge_again(&mut registry, ids[0], &Outcome::PassWithWeight("busy".into(), 3));
     assert_eq!(saver.deadline(now, &registry), Some(now + GAP));
     save(&mut saver, later, &mut registry);
     assert_eq!(saver.deadline(later, &registry), None);
-    let last = judge_again(&mut registry, ids[0], Outcome::Fail("refused".into()));
+    let last = judge_again(&mut registry, ids[0], &Outcome::Fail("refused".into()));
     assert_eq!(saver.deadline(last, &registry), Some(later + REFRESH), "one failure changes no state");
-    judge_again(&mut registry, ids[0], Outcome::Fail("refused".into()));
-    judge_again(&mut registry, ids[0], Outcome::Fail("refused".into()));
+    judge_again(&mut registry, ids[0], &Outcome::Fail("refused".into()));
+    judge_again(&mut registry, ids[0], &Outcome::Fail("refused".into()));
     assert_eq!(saver.deadline(last, &registry), Some(later + GAP));
 }
 
@@ -181,15 +182,8 @@ fn what_nobody_asked_for_is_written_in_portions_and_under_the_check_as_it_is_now
         let address = format!("10.0.{}.{}:80", number / 256, number % 256).parse().unwrap();
         let fingerprint = registry.checks()["a"].fingerprint();
         let (reason, since) = (number.to_string(), WallClock(1));
-        let memory = Memory {
-            is_up: true,
-            since,
-            reason,
-            judged: now,
-            weight: None,
-            provisional: false,
-            held: None,
-        };
+        let memory =
+            Memory { is_up: true, since, reason, judged: now, weight: None, provisional: false, held: None };
         Record { key: ("a".into(), address), fingerprint, memory }
     };
     let records: Vec<_> = (0..3 * ROOM + 7).map(record).collect();
@@ -199,8 +193,7 @@ fn what_nobody_asked_for_is_written_in_portions_and_under_the_check_as_it_is_now
     saver.finish(now, &registry, clock);
     let found = read();
     assert_eq!(found.len(), records.len());
-    let reasons: std::collections::BTreeSet<_> =
-        found.iter().map(|record| &record.memory.reason).collect();
+    let reasons: std::collections::BTreeSet<_> = found.iter().map(|record| &record.memory.reason).collect();
     assert_eq!(reasons.len(), records.len());
     assert!(found.iter().all(|record| record.fingerprint == records[0].fingerprint));
     // A portion a turn: those of the head, of no targets, and of these.
