@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::credentials;
 use crate::diagnostic::{Report, Source};
 use crate::document::Table;
 
@@ -143,7 +144,7 @@ fn read_table(path: &Path, report: &mut Report) -> Option<Table> {
 pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     // Without O_NONBLOCK to open a FIFO is to wait for its writer.
     let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
-    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(credentials::way_to(path))?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }

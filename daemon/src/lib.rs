@@ -8,6 +8,7 @@
 pub mod bus;
 pub mod cli;
 pub mod client;
+pub mod credentials;
 pub mod diagnostic;
 pub mod document;
 pub mod dropin;

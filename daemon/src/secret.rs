@@ -1,11 +1,12 @@
 //! A password from the configuration: a systemd credential, a file, or inline. Never printed, not even in a message
 //! about it.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::path::Path;
 
 use crate::cli::below;
+use crate::credentials;
 use crate::diagnostic::Location;
 use crate::document::Table;
 use crate::dropin::read_regular;
@@ -72,16 +73,16 @@ fn read_credential(reader: &mut Reader<'_>, name: &Located<String>, purpose: Pur
         reader.report().error(&name.at, "'password_credential' is not the name of a credential");
         return None;
     }
-    let Some(directory) = env::var_os("CREDENTIALS_DIRECTORY") else {
+    let Some(directory) = credentials::directory() else {
         let message = "there are no credentials: this was not started by systemd with LoadCredential=";
-        if purpose.only_checked {
+        if purpose.only_checked && !credentials::is_of_reload() {
             reader.report().warning(&name.at, message).hint("the unit's own --check, at reload, reads it");
         } else {
             reader.report().error(&name.at, message);
         }
         return None;
     };
-    read_file(reader, &PathBuf::from(directory).join(&name.value), &name.at, purpose)
+    read_file(reader, &directory.join(&name.value), &name.at, purpose)
 }
 
 /// The file's content without the line end that an editor leaves.
