@@ -24,11 +24,17 @@ impl Installed {
         Self { machine }
     }
 
-    /// Installs the package as an administrator would, which starts its units, and configures it.
+    /// Installs the package as an administrator would, which starts its units.
     #[track_caller]
-    pub fn install(&self, fixture: &str) {
+    pub fn install_package(&self) {
         self.machine.wait_until_up();
         self.machine.sh("dpkg -i /root/trivet.deb");
+    }
+
+    /// The same, and configures it.
+    #[track_caller]
+    pub fn install(&self, fixture: &str) {
+        self.install_package();
         copy(&fixtures().join(fixture), self.machine.root());
         self.machine.sh("chgrp trivet-vrrpd /etc/trivet/*.pass && chmod 640 /etc/trivet/*.pass");
         self.machine.sh("systemctl reload vrrpd ipvsd checkd");

@@ -140,7 +140,7 @@ impl Machine {
 
     /// What its journal says, for a person who looks at a failure.
     pub fn journal(&self) -> String {
-        self.try_sh("journalctl -b --no-pager -o short-precise -u vrrpd -u ipvsd -u checkd | tail -n 60").1
+        self.try_sh("journalctl -b --no-pager -o short-precise -u vrrpd -u ipvsd -u checkd -u checkd-exec | tail -n 60").1
     }
 }
 
