@@ -79,6 +79,8 @@ pub struct Registry {
     /// How many were due together when nothing had happened for a while; 0: that is not so.
     crowd: usize,
     memories: Memories,
+    /// The reason of the last target that was judged.
+    last_said: Arc<str>,
 }
 
 impl Registry {
@@ -96,6 +98,7 @@ impl Registry {
             changed: BTreeSet::new(),
             crowd: 0,
             memories: Memories::default(),
+            last_said: NOT_PROBED_YET.into(),
         }
     }
 
@@ -224,6 +227,7 @@ impl Registry {
         })?;
         let at = self.next_probe(now, id, started, &check)?;
         let target = self.targets.get_mut(id)?;
+        target.judgement.share(&mut self.last_said);
         if let Some(deadline) = target.phase.deadline() {
             self.schedule.remove(deadline, id);
         }
@@ -290,10 +294,11 @@ impl Registry {
 
     /// A target that nobody watches yet and that is not probed yet.
     fn insert(&mut self, now: Instant, key: Key) -> TargetId {
-        let judgement = match self.obstacle(&key) {
+        let mut judgement = match self.obstacle(&key) {
             Some(obstacle) => Judgement::unknown(obstacle),
             None => self.recall(now, &key).unwrap_or_else(|| Judgement::unknown(NOT_PROBED_YET)),
         };
+        judgement.share(&mut self.last_said);
         let place = self.schedule.place_of(&key);
         let id = self.targets.insert(Target::new(key.clone(), judgement, place));
         self.ids.insert(key, id);

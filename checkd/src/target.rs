@@ -8,6 +8,7 @@ mod damping;
 mod time;
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemon::units::format_duration;
@@ -89,7 +90,7 @@ pub struct Judgement {
     state: State,
     since: WallClock,
     /// Why the state is what it is: the text of the result that last agreed with it.
-    verdict: String,
+    verdict: Arc<str>,
     /// What has happened since that does not (yet) agree with it.
     note: Option<String>,
     /// Results in a row that disagree with the state.
@@ -138,7 +139,7 @@ pub struct Memory {
 
 impl Judgement {
     /// Unknown, because of `why`.
-    pub fn unknown(why: impl Into<String>) -> Self {
+    pub fn unknown(why: impl Into<Arc<str>>) -> Self {
         Self {
             state: State::Unknown,
             since: WallClock::default(),
@@ -180,7 +181,7 @@ impl Judgement {
         Some(Memory {
             is_up,
             since: self.since,
-            reason: self.verdict.clone(),
+            reason: self.verdict.to_string(),
             judged: self.last?.ended,
             weight: self.weight(),
             provisional: self.provisional,
@@ -250,9 +251,23 @@ impl Judgement {
 
     /// Why the state is what it is, for the operator.
     pub fn reason(&self) -> String {
+        self.shared_reason().as_ref().to_owned()
+    }
+
+    /// The same, without a copy where there are many.
+    pub fn shared_reason(&self) -> Arc<str> {
         match &self.note {
-            None => self.verdict.clone(),
-            Some(note) => format!("{note}; before: {}", self.verdict),
+            None => Arc::clone(&self.verdict),
+            Some(note) => format!("{note}; before: {}", self.verdict).into(),
+        }
+    }
+
+    /// Tens of thousands of targets say the same: keep it once. `last` is what the last of them said.
+    pub fn share(&mut self, last: &mut Arc<str>) {
+        if self.verdict == *last {
+            self.verdict = Arc::clone(last);
+        } else {
+            *last = Arc::clone(&self.verdict);
         }
     }
 
@@ -314,7 +329,7 @@ impl Judgement {
         self.flaps = None;
         match self.state {
             State::Unknown => {
-                self.verdict = NOT_PROBED_YET.to_owned();
+                self.verdict = NOT_PROBED_YET.into();
                 self.note = None;
                 Change::Reason
             }
@@ -341,8 +356,10 @@ impl Judgement {
     fn settle(&mut self, text: String, weight: Option<u16>) -> Change {
         self.against = 0;
         self.provisional = false;
-        let same = self.note.take().is_none() && self.verdict == text && self.weight == weight;
-        self.verdict = text;
+        let same = self.note.take().is_none() && *self.verdict == *text && self.weight == weight;
+        if *self.verdict != *text {
+            self.verdict = text.into();
+        }
         self.weight = weight;
         if let Some(flaps) = &mut self.flaps
             && self.state == State::Down

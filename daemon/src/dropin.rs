@@ -4,7 +4,7 @@
 //! link to `/dev/null` disables the object, and `NAME.toml.d/*.toml` from all three places override it key by key,
 //! in the order of their names. Hidden files and other endings are not ours and are passed over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -34,13 +34,23 @@ pub struct Object {
 /// All objects of a directory such as `vrrp.d`, in the order of their names. What cannot be read or parsed goes
 /// to the report as errors.
 pub fn load_directory(root: &Path, directory: &str, report: &mut Report) -> Vec<Object> {
-    let files = visible_files(root, directory, report);
-    files.into_iter().filter_map(|(name, path)| load_object(root, directory, name, path, report)).collect()
+    let found = Found::below(root, directory, report);
+    let objects = found.files.into_iter().filter_map(|(name, path)| {
+        let base = read_table(&path, report)?;
+        // Thousands of objects have no drop-ins: their folders are not looked for one by one.
+        let table = if found.overridden.contains(&name) {
+            merged_drop_ins(root, directory, &name, Some(base), report)?
+        } else {
+            base
+        };
+        Some(Object { name, path, table })
+    });
+    objects.collect()
 }
 
 /// The names of the objects of a directory, without reading them: for references from other daemons' files.
 pub fn names(root: &Path, directory: &str) -> Vec<String> {
-    visible_files(root, directory, &mut Report::new()).into_keys().collect()
+    Found::below(root, directory, &mut Report::new()).files.into_keys().collect()
 }
 
 /// Whether an object of this name is disabled: the last of its files is a link to `/dev/null`, or empty.
@@ -65,22 +75,43 @@ pub fn load_file(root: &Path, stem: &str, report: &mut Report) -> Option<Object>
     }
 }
 
-/// Name to path, after masking.
-fn visible_files(root: &Path, directory: &str, report: &mut Report) -> BTreeMap<String, PathBuf> {
-    let mut files = BTreeMap::new();
-    for place in PLACES {
-        for path in toml_files(&root.join(place).join(directory), report) {
-            let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else {
+/// What one listing of a directory's three places tells.
+#[derive(Debug, Default)]
+struct Found {
+    /// Name to path, after masking.
+    files: BTreeMap<String, PathBuf>,
+    /// The names that have a folder of drop-ins somewhere.
+    overridden: BTreeSet<String>,
+}
+
+impl Found {
+    fn below(root: &Path, directory: &str, report: &mut Report) -> Self {
+        let mut found = Self::default();
+        for place in PLACES {
+            for entry in entries(&root.join(place).join(directory), report) {
+                found.take(&entry, report);
+            }
+        }
+        found.files.retain(|_, path| !is_mask(path));
+        found
+    }
+
+    fn take(&mut self, entry: &fs::DirEntry, report: &mut Report) {
+        let name = entry.file_name();
+        let Some(text) = name.to_str() else {
+            if is_toml_file(entry) {
                 report
-                    .file_error(&path, "the file's name is not UTF-8")
+                    .file_error(&entry.path(), "the file's name is not UTF-8")
                     .hint("rename it; its stem names the object");
-                continue;
-            };
-            files.insert(stem.to_owned(), path);
+            }
+            return;
+        };
+        if let Some(stem) = text.strip_suffix(".toml.d") {
+            self.overridden.insert(stem.to_owned());
+        } else if let Some(stem) = text.strip_suffix(".toml").filter(|_| is_toml_file(entry)) {
+            self.files.insert(stem.to_owned(), entry.path());
         }
     }
-    files.retain(|_, path| !is_mask(path));
-    files
 }
 
 fn load_object(
@@ -158,21 +189,31 @@ pub fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 
 /// The `*.toml` of one folder, in no order. A folder that does not exist is empty.
 fn toml_files(folder: &Path, report: &mut Report) -> Vec<PathBuf> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
+    let files = entries(folder, report);
+    files.into_iter().filter(is_toml_file).map(|entry| entry.path()).collect()
+}
+
+fn entries(folder: &Path, report: &mut Report) -> Vec<fs::DirEntry> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.filter_map(Result::ok).collect(),
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
                 report.file_error(folder, format!("cannot read the folder: {error}"));
             }
-            return Vec::new();
+            Vec::new()
         }
+    }
+}
+
+/// A visible `*.toml` that is no folder, nor a link to one.
+fn is_toml_file(entry: &fs::DirEntry) -> bool {
+    let name = entry.file_name();
+    let bytes = name.as_encoded_bytes();
+    let is_folder = || match entry.file_type() {
+        Ok(kind) if !kind.is_symlink() => kind.is_dir(),
+        Ok(_) | Err(_) => entry.path().is_dir(),
     };
-    let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    paths
-        .filter(|path| path.extension().is_some_and(|ending| ending == "toml"))
-        .filter(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')))
-        .filter(|path| !path.is_dir())
-        .collect()
+    bytes.len() > 5 && bytes.ends_with(b".toml") && !bytes.starts_with(b".") && !is_folder()
 }
 
 /// Whether the path is there, be it a dangling link.
@@ -182,8 +223,12 @@ fn exists(path: &Path) -> bool {
 
 /// A link to `/dev/null`, or, as systemd has it, an empty file in its place.
 fn is_mask(path: &Path) -> bool {
-    fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
-        || fs::metadata(path).is_ok_and(|data| data.is_file() && data.len() == 0)
+    let Ok(data) = fs::symlink_metadata(path) else { return false };
+    if data.is_symlink() {
+        let leads_nowhere = fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"));
+        return leads_nowhere || fs::metadata(path).is_ok_and(|data| data.is_file() && data.len() == 0);
+    }
+    data.is_file() && data.len() == 0
 }
 
 #[cfg(test)]

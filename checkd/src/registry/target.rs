@@ -72,13 +72,13 @@ impl Target {
     pub(super) fn standing(&self) -> Standing {
         let judgement = &self.judgement;
         let (state, since) = (judgement.state(), judgement.since());
-        Standing { state, reason: judgement.reason(), since, weight: judgement.weight() }
+        Standing { state, reason: judgement.shared_reason(), since, weight: judgement.weight() }
     }
 
     pub(super) fn row(&self) -> Row {
         let Standing { state, reason, since, weight } = self.standing();
         let (check, address) = (self.key.0.as_ref().to_owned(), spell(self.key.1));
-        Row { check, address, state, reason, since, weight }
+        Row { check, address, state, reason: reason.to_string(), since, weight }
     }
 
     /// `rules` are its check's, if it has one.

@@ -22,7 +22,7 @@ pub struct Wanted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     pub state: State,
-    pub reason: String,
+    pub reason: Arc<str>,
     pub since: WallClock,
     pub weight: Option<u16>,
 }
@@ -56,7 +56,7 @@ impl Wanted {
         match self.rows.get(number) {
             Some(Ok(key)) => match standings.get(*key) {
                 Some(Standing { state, reason, since, weight }) => {
-                    let (state, reason, since, weight) = (*state, reason.clone(), *since, *weight);
+                    let (state, reason, since, weight) = (*state, reason.to_string(), *since, *weight);
                     Row { check, address, state, reason, since, weight }
                 }
                 None => nothing("checkd has no answer"),
