@@ -72,6 +72,12 @@ impl Program {
                 Short(_) | Value(_) => return Err(argument.unexpected()),
             }
         }
+        // All files are optional, so that a wrong name would read as a configuration without a mistake.
+        if !parsed.root.is_dir() {
+            return Err(lexopt::Error::Custom(
+                format!("--root: there is no directory {}", parsed.root.display()).into(),
+            ));
+        }
         Ok(Ok(parsed))
     }
 
@@ -141,10 +147,10 @@ mod tests {
 
     #[test]
     fn options_are_read_and_unknown_ones_refused() {
-        let parsed = parse(&["--check", "--root", "/x"]).unwrap();
-        assert_eq!(parsed, Arguments { action: Action::Check, root: "/x".into() });
+        let parsed = parse(&["--check", "--root", "/proc"]).unwrap();
+        assert_eq!(parsed, Arguments { action: Action::Check, root: "/proc".into() });
         assert_eq!(parse(&["--release"]).unwrap().action, Action::Own("release"));
-        for wrong in [&["--chekc"][..], &["file"], &["-x"], &["--root"]] {
+        for wrong in [&["--chekc"][..], &["file"], &["-x"], &["--root"], &["--root", "/proc/there-is-none"]] {
             assert_eq!(parse(wrong), Err(ExitCode::from(EXIT_USAGE)));
         }
     }

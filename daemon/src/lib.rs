@@ -1,10 +1,11 @@
 //! What it takes to be one of Trivet's daemons, and nothing about networking.
 //!
-//! Admission rule: used by all three daemons (`secret` and `systemd` by those that have one or hear it), and about being
-//! a daemon. Configuration files and their mistakes (`dropin`, `document`, `reader`, `diagnostic`, `secret`, `units`),
-//! the loop and what wakes it (`event_loop`, `queue`, `signals`), and the outside (`bus`, `client`, `systemd`, `notify`,
-//! `log`, `cli`, `error`).
+//! Admission rule: used by all three daemons (`secret`, `systemd`, `follow` and `authority` by those that have one or
+//! hear it), and about being a daemon. Configuration files and their mistakes (`dropin`, `document`, `reader`,
+//! `diagnostic`, `secret`, `units`), the loop and what wakes it (`event_loop`, `queue`, `signals`), and the outside
+//! (`bus`, `authority`, `client`, `follow`, `systemd`, `notify`, `log`, `cli`, `error`).
 
+pub mod authority;
 pub mod bus;
 pub mod cli;
 pub mod client;
@@ -14,6 +15,7 @@ pub mod document;
 pub mod dropin;
 pub mod error;
 pub mod event_loop;
+pub mod follow;
 pub mod log;
 pub mod notify;
 pub mod queue;

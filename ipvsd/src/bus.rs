@@ -1,49 +1,52 @@
 //! `org.trivet.Ipvs1` on the system bus: what is shown comes from the last snapshot, verbs go to the loop.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use daemon::authority::authorize;
 use daemon::bus::{Model, Objects, Service, Session, Turnstile, announce_changes, ask, properties};
+use daemon::client::wake;
 use daemon::queue::Sender;
 use futures_util::future::{Either, select};
+use zbus::message::Header;
 use zbus::object_server::Interface as _;
-use zbus::{Variant, fdo, interface};
+use zbus::{Connection, Variant, fdo, interface};
 
 use crate::checks::Checks;
 use crate::daemon::Command;
+use crate::director::{Request, Verb};
 use crate::health::Target;
+use crate::routers::{self, Roles};
+use crate::service::VirtualService;
 use crate::status::{ServerStatus, ServiceStatus, Status};
-use crate::table::Connections;
+use crate::table::{self, ServiceKey};
 
 const MANAGER: &str = "/org/trivet/Ipvs1";
 const SERVICES: &str = "/org/trivet/Ipvs1/service";
 
 /// What the loop publishes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub status: Status,
+    pub connections: Arc<Connections>,
     /// Of IPVS in the kernel; empty until it was read.
     pub kernel_version: String,
     /// What checkd is to watch for us.
     pub targets: Arc<Vec<Target>>,
+    /// The virtual routers that vrrpd is to tell about.
+    pub followed: Arc<BTreeSet<Arc<str>>>,
 }
 
-impl Snapshot {
-    /// Without what changes all the time, which alone is no reason for a signal.
-    fn quiet(&self) -> Status {
-        let mut status = self.status.clone();
-        for server in status.services.iter_mut().flat_map(|service| &mut service.servers) {
-            server.connections = Connections::default();
-        }
-        status
-    }
+/// As they were read last, at each place in the kernel's table.
+pub type Connections = HashMap<(ServiceKey, SocketAddr), table::Connections>;
 
-    fn service(&self, name: &str) -> fdo::Result<&ServiceStatus> {
-        let services = &self.status.services;
-        let index = services.binary_search_by(|service| service.name.as_str().cmp(name));
+impl Snapshot {
+    fn service(&self, name: &str) -> fdo::Result<&Arc<ServiceStatus>> {
         let gone = || fdo::Error::UnknownObject(format!("there is no service '{name}' any more"));
-        index.ok().and_then(|index| services.get(index)).ok_or_else(gone)
+        self.status.services.get(name).ok_or_else(gone)
     }
 }
 
@@ -51,11 +54,12 @@ impl Snapshot {
 #[derive(Debug)]
 pub struct BusService {
     commands: Sender<Command>,
+    roles: Roles,
 }
 
 impl BusService {
-    pub fn new(commands: Sender<Command>) -> Self {
-        Self { commands }
+    pub fn new(commands: Sender<Command>, roles: Roles) -> Self {
+        Self { commands, roles }
     }
 }
 
@@ -73,20 +77,34 @@ impl Service for BusService {
             plans: Turnstile::default(),
         };
         server.at(MANAGER, manager).await?;
-        let mut shown = Shown::new(&session).await?;
+        let mut shown = Shown::new(&session, &self.commands).await?;
         session.take_name().await?;
         let mut checks = Checks::subscribe(connection, self.commands.clone()).await?;
-        loop {
-            checks.register(&session.model.latest().targets).await;
-            // What is not ready first is dropped, and loses nothing by it.
-            let heard = match select(pin!(session.changed()), pin!(checks.next())).await {
-                Either::Left(((), _)) => None,
-                Either::Right((heard, _)) => Some(heard?),
-            };
-            match heard {
-                None => shown.update(&session).await?,
-                Some(heard) => checks.handle(heard).await,
+        let (mut wake, changes) = wake();
+        let routers =
+            pin!(routers::run(connection, session.model.clone(), changes, &self.roles, &self.commands));
+        let shown = pin!(async {
+            let mut followed = Arc::clone(&session.model.latest().followed);
+            loop {
+                checks.register(&session.model.latest().targets).await;
+                // What is not ready first is dropped, and loses nothing by it.
+                let heard = match select(pin!(session.changed()), pin!(checks.next())).await {
+                    Either::Left(((), _)) => None,
+                    Either::Right((heard, _)) => Some(heard?),
+                };
+                match heard {
+                    None => shown.update(&session).await?,
+                    Some(heard) => checks.handle(heard).await,
+                }
+                let latest = Arc::clone(&session.model.latest().followed);
+                if !Arc::ptr_eq(&followed, &latest) {
+                    followed = latest;
+                    let _ = wake.try_send(());
+                }
             }
+        });
+        match select(shown, routers).await {
+            Either::Left((result, _)) | Either::Right((result, _)) => result,
         }
     }
 }
@@ -95,27 +113,35 @@ impl Service for BusService {
 struct Shown {
     objects: Objects<ServiceObject>,
     manager: HashMap<String, zbus::OwnedVariant>,
-    quiet: Option<Status>,
+    services: BTreeMap<Arc<str>, Arc<ServiceStatus>>,
+    commands: Sender<Command>,
 }
 
 impl Shown {
-    async fn new(session: &Session<Snapshot>) -> zbus::Result<Self> {
+    async fn new(session: &Session<Snapshot>, commands: &Sender<Command>) -> zbus::Result<Self> {
         let manager = properties::<Manager>(&session.connection, MANAGER).await?;
-        let mut shown = Self { objects: Objects::new(SERVICES, &[]), manager, quiet: None };
+        let objects = Objects::new(SERVICES, &[]);
+        let mut shown = Self { objects, manager, services: BTreeMap::new(), commands: commands.clone() };
         shown.update(session).await?;
         Ok(shown)
     }
 
+    /// Looks only at what reads differently: changed connection counts alone are not announced.
     async fn update(&mut self, session: &Session<Snapshot>) -> zbus::Result<()> {
-        let snapshot = session.model.latest();
-        let quiet = snapshot.quiet();
-        if self.quiet.as_ref() == Some(&quiet) {
-            return Ok(());
-        }
-        self.quiet = Some(quiet);
-        let names: Vec<&str> = snapshot.status.services.iter().map(|service| service.name.as_str()).collect();
-        let make = |name: &str| ServiceObject { name: name.to_owned(), model: session.model.clone() };
-        self.objects.update(&session.connection, &names, make).await?;
+        let latest = session.model.latest().status.services.clone();
+        let before = std::mem::replace(&mut self.services, latest);
+        let services = &self.services;
+        let names: Vec<&str> = services.keys().map(|name| &**name).collect();
+        let differs = |name: &str| match (services.get(name), before.get(name)) {
+            (Some(now), Some(before)) => !Arc::ptr_eq(now, before),
+            _ => true,
+        };
+        let make = |name: &str| ServiceObject {
+            name: name.to_owned(),
+            model: session.model.clone(),
+            commands: self.commands.clone(),
+        };
+        self.objects.update_changed(&session.connection, &names, differs, make).await?;
         let now = properties::<Manager>(&session.connection, MANAGER).await?;
         announce_changes(&session.connection, MANAGER, &Manager::name(), &[], &self.manager, &now).await?;
         self.manager = now;
@@ -139,8 +165,14 @@ impl Manager {
         self.plans.ask(&self.commands, Command::Plan).await?.map_err(fdo::Error::Failed)
     }
 
-    /// Read the kernel's table and put it right now, instead of at the next interval.
-    async fn resync(&self) -> fdo::Result<()> {
+    /// Read the kernel's table and put it right now, instead of at the next interval. For root, and for whom polkit
+    /// allows org.trivet.ipvs1.resync.
+    async fn resync(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> fdo::Result<()> {
+        authorize(connection, &header, "org.trivet.ipvs1.resync").await?;
         ask(&self.commands, Command::Resync).await?.map_err(fdo::Error::Failed)
     }
 
@@ -159,13 +191,19 @@ impl Manager {
     /// Why the kernel's table cannot be used; empty if it can.
     #[zbus(property)]
     fn kernel_fault(&self) -> String {
-        self.model.latest().status.kernel_fault.clone()
+        self.model.latest().status.faults.kernel.clone()
     }
 
     /// Why checkd cannot be heard; empty if it can.
     #[zbus(property)]
     fn checkd_fault(&self) -> String {
-        self.model.latest().status.checkd_fault.clone()
+        self.model.latest().status.faults.checkd.clone()
+    }
+
+    /// Timeouts, sysctls and sync daemons that cannot be set, each with the reason.
+    #[zbus(property)]
+    fn faults(&self) -> Vec<String> {
+        self.model.latest().status.faults.unset.clone()
     }
 
     /// How many virtual services are configured.
@@ -177,21 +215,21 @@ impl Manager {
     /// How many real servers they have.
     #[zbus(property)]
     fn servers(&self) -> u32 {
-        count(self.model.latest().status.services.iter().map(|service| service.servers.len()).sum())
+        count(self.model.latest().status.services.values().map(|service| service.servers.len()).sum())
     }
 
     /// How many real servers get new connections.
     #[zbus(property)]
     fn servers_in_use(&self) -> u32 {
         let model = self.model.latest();
-        let servers = model.status.services.iter().flat_map(|service| &service.servers);
+        let servers = model.status.services.values().flat_map(|service| &service.servers);
         count(servers.filter(|server| server.effective_weight > 0).count())
     }
 
     /// How often a service was put right after others had changed it.
     #[zbus(property)]
     fn repairs(&self) -> u64 {
-        self.model.latest().status.repairs
+        self.model.latest().status.faults.repairs
     }
 }
 
@@ -203,100 +241,205 @@ fn count(number: usize) -> u32 {
 struct ServiceObject {
     name: String,
     model: Model<Snapshot>,
+    commands: Sender<Command>,
 }
 
 impl ServiceObject {
     fn get<T>(&self, read: impl FnOnce(&ServiceStatus) -> T) -> fdo::Result<T> {
-        self.model.latest().service(&self.name).map(read)
+        self.model.latest().service(&self.name).map(|service| read(service))
+    }
+
+    async fn order(
+        &self,
+        caller: (&Header<'_>, &Connection),
+        verb: Verb,
+        server: String,
+        reason: String,
+    ) -> fdo::Result<()> {
+        let (header, connection) = caller;
+        let author = authorize(connection, header, "org.trivet.ipvs1.order").await?;
+        let request = Request { service: self.name.clone(), server, verb, author, reason };
+        ask(&self.commands, |reply| Command::Order(request, reply)).await?.map_err(fdo::Error::InvalidArgs)
     }
 }
 
 #[interface(name = "org.trivet.Ipvs1.Service")]
 impl ServiceObject {
+    /// Give a server this weight, 0 to 65535, instead of the configured one and of what its check gives it. All of
+    /// these verbs: the server is named as in `Servers`; the order outlives restarts, and stands until it is cleared;
+    /// for root, and for whom polkit allows org.trivet.ipvs1.order.
+    async fn set_weight(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        server: String,
+        weight: u16,
+        reason: String,
+    ) -> fdo::Result<()> {
+        self.order((&header, connection), Verb::SetWeight(weight), server, reason).await
+    }
+
+    /// Let a server have no new connections, and take it out of use when it has none left, or after this many seconds.
+    async fn drain(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        server: String,
+        within: u32,
+        reason: String,
+    ) -> fdo::Result<()> {
+        let within = Duration::from_secs(within.into());
+        self.order((&header, connection), Verb::Drain { within }, server, reason).await
+    }
+
+    /// Take a server out of use at once.
+    async fn disable(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        server: String,
+        reason: String,
+    ) -> fdo::Result<()> {
+        self.order((&header, connection), Verb::Disable, server, reason).await
+    }
+
+    /// Undo Drain and Disable: its health decides again. An ordered weight stays.
+    async fn enable(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        server: String,
+    ) -> fdo::Result<()> {
+        self.order((&header, connection), Verb::Enable, server, String::new()).await
+    }
+
+    /// Undo whatever was ordered.
+    async fn clear_override(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        server: String,
+    ) -> fdo::Result<()> {
+        self.order((&header, connection), Verb::Clear, server, String::new()).await
+    }
+
     /// The file's name without its ending.
     #[zbus(property(emits_changed_signal = "const"))]
     fn name(&self) -> String {
         self.name.clone()
     }
 
-    /// Where clients connect: `10.0.10.50:80`.
+    /// Where clients connect, the first of `Addresses`: `10.0.10.50:80`, or `fwmark 1`.
     #[zbus(property)]
     fn address(&self) -> fdo::Result<String> {
-        self.get(|service| service.address.clone())
+        self.get(|status| match status.service.fronts.first() {
+            Some(ServiceKey::Address { address, .. }) => address.to_string(),
+            Some(mark @ ServiceKey::Mark { .. }) => mark.to_string(),
+            None => String::new(),
+        })
+    }
+
+    /// All services of the kernel that it has: `tcp 10.0.10.50:80`, `fwmark 1`.
+    #[zbus(property)]
+    fn addresses(&self) -> fdo::Result<Vec<String>> {
+        self.get(|status| status.service.fronts.iter().map(ToString::to_string).collect())
     }
 
     /// tcp, udp or sctp.
     #[zbus(property)]
     fn protocol(&self) -> fdo::Result<String> {
-        self.get(|service| service.protocol.clone())
+        self.get(|status| status.service.protocol.to_string())
     }
 
     /// The scheduler's name in the kernel, such as wlc.
     #[zbus(property)]
     fn scheduler(&self) -> fdo::Result<String> {
-        self.get(|service| service.scheduler.clone())
+        self.get(|status| status.service.scheduler.clone())
     }
 
     /// nat, route or tunnel.
     #[zbus(property)]
     fn forward(&self) -> fdo::Result<String> {
-        self.get(|service| service.forward.clone())
+        self.get(|status| status.service.forward.to_string())
     }
 
     /// The check of its servers; empty: they have none, or each its own.
     #[zbus(property)]
     fn check(&self) -> fdo::Result<String> {
-        self.get(|service| service.check.clone())
+        self.get(|status| status.service.check.clone().unwrap_or_default())
     }
 
     /// How long a client keeps its server, in seconds; 0: it does not.
     #[zbus(property)]
     fn persistence(&self) -> fdo::Result<u32> {
-        self.get(|service| service.persistence)
+        self.get(|status| status.service.persistence.as_ref().map_or(0, |persistence| persistence.timeout))
     }
 
-    /// forwarding, no-servers, failed (the kernel refuses it) or pending (the kernel cannot be read).
+    /// forwarding, sorry (the sorry server answers), no-servers, standby (its virtual router is not Active here), failed
+    /// (the kernel refuses it) or pending (the kernel cannot be read).
     #[zbus(property)]
     fn state(&self) -> fdo::Result<&'static str> {
-        self.get(|service| service.state.word())
+        self.get(|status| status.state.word())
     }
 
     /// Why the state is what it is.
     #[zbus(property)]
     fn reason(&self) -> fdo::Result<String> {
-        self.get(|service| service.reason.clone())
+        self.get(|status| status.reason.clone())
     }
 
-    /// Whether there are servers enough to be worth sending clients here: at least one that gets new connections.
+    /// Whether there are servers enough to be worth sending clients here: with as much weight as `quorum` says.
     #[zbus(property)]
     fn has_quorum(&self) -> fdo::Result<bool> {
-        self.get(|service| service.has_quorum)
+        self.get(|status| status.has_quorum)
+    }
+
+    /// Whether the sorry server answers.
+    #[zbus(property)]
+    fn sorry_active(&self) -> fdo::Result<bool> {
+        self.get(|status| status.sorry_active)
     }
 
     /// How often it was put right after others had changed it in the kernel.
     #[zbus(property)]
     fn repairs(&self) -> fdo::Result<u64> {
-        self.get(|service| service.repairs)
+        self.get(|status| status.repairs)
     }
 
     /// What the last repair was; empty: there was none.
     #[zbus(property)]
     fn last_repair(&self) -> fdo::Result<String> {
-        self.get(|service| service.last_repair.clone())
+        self.get(|status| status.last_repair.clone())
     }
 
     /// One row for each real server: Address, Weight (configured), EffectiveWeight (in the kernel), InTable, Health
     /// (unchecked, unknown, up, down), Reason, Since (microseconds since 1970; 0: never), Stale (checkd said so once,
-    /// but cannot be heard now), ActiveConnections, InactiveConnections.
+    /// but cannot be heard now), Override (what an operator ordered: weight N, drain, disabled; empty: nothing),
+    /// OverrideBy, OverrideReason, OverrideSince, ActiveConnections, InactiveConnections.
     #[zbus(property)]
     fn servers(&self) -> fdo::Result<Vec<HashMap<&'static str, Variant<'static>>>> {
-        self.get(|service| service.servers.iter().map(row).collect())
+        let model = self.model.latest();
+        let status = model.service(&self.name)?;
+        Ok(status.servers.iter().map(|server| row(&status.service, server, &model.connections)).collect())
     }
 }
 
-fn row(server: &ServerStatus) -> HashMap<&'static str, Variant<'static>> {
+fn row(
+    service: &VirtualService,
+    server: &ServerStatus,
+    connections: &Connections,
+) -> HashMap<&'static str, Variant<'static>> {
+    let mut counts = table::Connections::default();
+    for front in &service.fronts {
+        let place = (*front, server.backend.behind(front));
+        connections.get(&place).into_iter().for_each(|found| counts += *found);
+    }
+    let (what, by, why, since) = match &server.order {
+        Some(order) => (order.command.to_string(), order.author.clone(), order.reason.clone(), order.since),
+        None => Default::default(),
+    };
     HashMap::from([
-        ("Address", Variant::from(server.address.clone())),
+        ("Address", Variant::from(server.backend.to_string())),
         ("Weight", Variant::from(u32::from(server.weight))),
         ("EffectiveWeight", Variant::from(server.effective_weight)),
         ("InTable", Variant::from(server.in_table)),
@@ -304,19 +447,26 @@ fn row(server: &ServerStatus) -> HashMap<&'static str, Variant<'static>> {
         ("Reason", Variant::from(server.reason.clone())),
         ("Since", Variant::from(server.since)),
         ("Stale", Variant::from(server.stale)),
-        ("ActiveConnections", Variant::from(server.connections.active)),
-        ("InactiveConnections", Variant::from(server.connections.inactive)),
+        ("Override", Variant::from(what)),
+        ("OverrideBy", Variant::from(by)),
+        ("OverrideReason", Variant::from(why)),
+        ("OverrideSince", Variant::from(since)),
+        ("ActiveConnections", Variant::from(counts.active)),
+        ("InactiveConnections", Variant::from(counts.inactive)),
     ])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::director::scene::{backend_with_port, key, server_address, service};
 
     #[test]
     fn a_row_tells_the_weight_that_is_configured_and_the_one_that_is_in_force() {
-        let row = row(&ServerStatus {
-            address: "10.0.0.1:80".into(),
+        let mut service = service(50, &[101]);
+        service.fronts.push(key(51));
+        let server = ServerStatus {
+            backend: backend_with_port(101),
             weight: 3,
             effective_weight: 40,
             in_table: true,
@@ -324,10 +474,15 @@ mod tests {
             reason: "load 0.3".into(),
             since: 7,
             stale: false,
-            connections: Connections { active: 5, inactive: 6, persistent: 0 },
-        });
+            order: None,
+        };
+        let counts = |active| table::Connections { active, inactive: 3, persistent: 0 };
+        let place = |front: u8| (key(front), server_address(101));
+        let connections =
+            HashMap::from([(place(50), counts(5)), (place(51), counts(2)), (place(52), counts(9))]);
+        let row = row(&service, &server, &connections);
         let number = |key: &str| u32::try_from(&row[key]).unwrap();
         let told = ["Weight", "EffectiveWeight", "ActiveConnections", "InactiveConnections"].map(number);
-        assert_eq!(told, [3, 40, 5, 6]);
+        assert_eq!(told, [3, 40, 7, 6], "connections of all its addresses");
     }
 }

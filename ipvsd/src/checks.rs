@@ -4,6 +4,7 @@
 //! of a later generation brings what changed since. After any doubt (checkd restarted, the bus was gone, the set
 //! changed) everything is registered again, so that nothing has to be counted alike on both sides.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
@@ -123,7 +124,7 @@ impl Checks {
     }
 
     async fn watch(&self, targets: &[Target]) -> zbus::Result<(String, u64, Vec<Row>)> {
-        let row = |target: &Target| (target.check.clone(), target.address.to_string());
+        let row = |target: &Target| (target.check.to_string(), spell(target.address));
         let rows: Vec<(String, String)> = targets.iter().map(row).collect();
         let answer =
             self.connection.call_method(Some(NAME), PATH, Some(INTERFACE), "Watch", &(rows,)).await?;
@@ -201,12 +202,21 @@ fn is_absent(error: &zbus::Error) -> bool {
 /// Rows that name no address cannot be about a target of ours.
 fn answers(rows: Vec<Row>) -> Vec<Answer> {
     let answer = |(check, address, state, reason, since, weight): Row| {
-        let target = Target { check, address: address.parse().ok()? };
+        let target = Target { check: check.into(), address: parse(&address)? };
         // -1: none.
         let weight = u16::try_from(weight).ok();
         Some(Answer { target, verdict: Verdict::from_word(&state), reason, since, weight })
     };
     rows.into_iter().filter_map(answer).collect()
+}
+
+/// As checkd writes it: port 0 is left out, and left to the check.
+fn spell(address: SocketAddr) -> String {
+    if address.port() == 0 { address.ip().to_string() } else { address.to_string() }
+}
+
+fn parse(text: &str) -> Option<SocketAddr> {
+    text.parse().ok().or_else(|| Some(SocketAddr::new(text.parse().ok()?, 0)))
 }
 
 #[cfg(test)]
@@ -230,5 +240,13 @@ mod tests {
         let [answer] = &answers(vec![row("10.0.0.1:80", 40)])[..] else { panic!("one row, one answer") };
         let target = Target { check: "http".into(), address: "10.0.0.1:80".parse().unwrap() };
         assert_eq!((&answer.target, answer.verdict, answer.since), (&target, Verdict::Up, 7));
+    }
+
+    #[test]
+    fn an_address_is_read_as_it_is_written_with_and_without_a_port() {
+        for text in ["192.168.100.101:80", "192.168.100.101", "[2001:db8::1]:443", "2001:db8::1"] {
+            assert_eq!(spell(parse(text).unwrap()), text);
+        }
+        assert_eq!(parse("web"), None);
     }
 }

@@ -3,9 +3,9 @@
 //! ipvsd that stops, or crashes, leaves the kernel's table as it is: it goes on forwarding, and the next start
 //! takes it over and corrects only what differs.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
 use daemon::bus::{self, Publisher, Reply};
 use daemon::diagnostic::{Report, Severity};
@@ -16,12 +16,15 @@ use daemon::signals::{Signal, Signals};
 
 use crate::bus::{BusService, Snapshot};
 use crate::config;
-use crate::director::{Action, Director, Event};
-use crate::health::{Answer, Target};
-use crate::kernel::Kernel;
+use crate::director::{Action, Actions, Director, Event, Moment, Request, Setting};
+use crate::health::Answer;
+use crate::kernel::{self, Kernel};
+use crate::orders::{Orders, OrdersFile};
 use crate::owned::OwnedFile;
+use crate::routers::Roles;
 use crate::service::Settings;
-use crate::status::Status;
+use crate::sysctl::Sysctls;
+use crate::table::ServiceKey;
 use daemon::error::Error;
 
 /// Commands that may wait for the loop.
@@ -36,6 +39,10 @@ pub enum Command {
     Resync(Reply<Result<(), String>>),
     Answered(Vec<Answer>),
     SourceLost(String),
+    /// What an operator wants of a server; why it cannot be.
+    Order(Request, Reply<Result<(), String>>),
+    /// Vrrpd has said something of a virtual router: see [`Roles`].
+    Roles,
 }
 
 /// What wakes the loop.
@@ -51,12 +58,16 @@ pub struct Daemon {
     events: EventLoop<Wake>,
     signals: Signals,
     commands: Receiver<Command>,
+    roles: Roles,
     director: Director,
     kernel: Kernel,
+    sysctls: Sysctls,
     owned: OwnedFile,
+    orders: OrdersFile,
     publisher: Publisher<Snapshot>,
     published: Snapshot,
-    targets: Arc<Vec<Target>>,
+    /// What is wanted of others is another set.
+    wants_otherwise: bool,
     notify: Notify,
 }
 
@@ -77,28 +88,26 @@ impl Daemon {
             .register_forever(&signals, Interest::Read, Wake::Signals)
             .and_then(|()| events.register_forever(&commands, Interest::Read, Wake::Commands))
             .map_err(register)?;
-        let owned = OwnedFile::new(&root);
-        let ours = owned.read().unwrap_or_else(|error| {
-            let path = owned.path().display();
-            log::warn!("cannot read {path}: {error}; services without a file stay in the kernel");
-            Default::default()
-        });
-        let published = Snapshot::default();
-        let publisher = bus::start(BusService::new(sender), published.clone())
-            .map_err(Error::when("start the bus thread"))?;
-        let director = Director::new(settings, ours);
-        let targets = Arc::default();
+        let (owned, orders) = (OwnedFile::new(&root), OrdersFile::new(&root));
+        let director = Director::new(settings, read_owned(&owned), read_orders(&orders));
+        let (published, roles) = (Snapshot::default(), Roles::default());
+        let service = BusService::new(sender, roles.clone());
+        let publisher =
+            bus::start(service, published.clone()).map_err(Error::when("start the bus thread"))?;
         Ok(Self {
             root,
             events,
             signals,
             commands,
+            roles,
             director,
             kernel,
+            sysctls: Sysctls::default(),
             owned,
+            orders,
             publisher,
             published,
-            targets,
+            wants_otherwise: true,
             notify,
         })
     }
@@ -108,7 +117,7 @@ impl Daemon {
     /// # Errors
     /// The event loop itself failed.
     pub fn run(&mut self) -> Result<(), Error> {
-        self.dispatch(self.events.clock().now(), Event::Started);
+        self.dispatch(Event::Started);
         self.publish();
         self.notify.ready();
         log::info!("running: {}", self.published.status.summary());
@@ -118,11 +127,11 @@ impl Daemon {
             let now = self.events.wait(deadline, &mut ready).map_err(Error::when("wait for events"))?;
             for (wake, _) in ready.drain(..) {
                 match wake {
-                    Wake::Commands => self.obey(now),
+                    Wake::Commands => self.obey(),
                     Wake::Signals => {
                         while let Some(signal) = self.signals.next() {
                             match signal {
-                                Signal::Reload => self.reload(now),
+                                Signal::Reload => self.reload(),
                                 Signal::Stop => {
                                     self.stop();
                                     return Ok(());
@@ -134,18 +143,35 @@ impl Daemon {
             }
             // Servers that came up in this turn are due now, in one batch.
             if self.director.deadline().is_some_and(|deadline| deadline <= now) {
-                self.dispatch(now, Event::Woken);
+                self.dispatch(Event::Woken);
             }
             self.publish();
             self.notify.kick(now);
         }
     }
 
+    fn moment(&self) -> Moment {
+        let now = self.events.clock().now();
+        Moment { now, real: self.events.clock().realtime_usec(now) }
+    }
+
     /// Let the director decide, and do what it says, with all that follows from it.
-    fn dispatch(&mut self, now: Instant, event: Event) {
-        for action in self.director.on_event(now, event) {
+    fn dispatch(&mut self, event: Event) {
+        let actions = self.director.on_event(self.moment(), event);
+        self.perform(actions);
+    }
+
+    fn perform(&mut self, actions: Actions) {
+        for action in actions {
             match action {
-                Action::Watch(targets) => self.targets = Arc::new(targets),
+                Action::Watch(targets) => {
+                    self.published.targets = Arc::new(targets);
+                    self.wants_otherwise = true;
+                }
+                Action::Follow(routers) => {
+                    self.published.followed = Arc::new(routers);
+                    self.wants_otherwise = true;
+                }
                 Action::Log(level, text) => log::log!(level, "{text}"),
                 Action::Remember(owned) => {
                     if let Err(error) = self.owned.write(&owned) {
@@ -155,41 +181,70 @@ impl Daemon {
                         );
                     }
                 }
+                Action::RememberOrders(orders) => {
+                    if let Err(error) = self.orders.write(&orders) {
+                        let path = self.orders.path().display();
+                        log::error!("cannot write {path}: {error}; what was ordered is lost with ipvsd");
+                    }
+                }
                 Action::Dump => {
                     let before = self.events.clock().now();
                     let result = self.kernel.dump();
-                    let now = self.events.clock().now();
-                    self.dispatch(now, Event::Dumped { result, took: now.saturating_duration_since(before) });
+                    let took = self.events.clock().now().saturating_duration_since(before);
+                    self.dispatch(Event::Dumped { result, took });
+                }
+                Action::ReadSysctls(names) => {
+                    let found = names.into_iter().map(|name| (name, self.sysctls.read(name))).collect();
+                    self.dispatch(Event::SysctlsRead(found));
                 }
                 Action::Apply(changes) => {
                     let result = self.kernel.apply(&changes);
-                    self.dispatch(now, Event::Applied { changes, result });
+                    self.dispatch(Event::Applied { changes, result });
+                }
+                Action::Set(what) => {
+                    let result = match &what {
+                        Setting::Sync(change) => self.kernel.set(kernel::Request::SetSync(change)),
+                        Setting::Timeouts(timeouts) => {
+                            self.kernel.set(kernel::Request::SetTimeouts(timeouts))
+                        }
+                        Setting::Sysctl(name, value) => self.sysctls.write(name, *value),
+                    };
+                    self.dispatch(Event::Set { what, result });
                 }
             }
         }
     }
 
-    fn obey(&mut self, now: Instant) {
+    fn obey(&mut self) {
         let commands: Vec<Command> = self.commands.drain().collect();
         for command in commands {
             // A caller that does not wait for its answer any more is no concern of ours.
             match command {
-                Command::Answered(answers) => self.dispatch(now, Event::Answered(answers)),
-                Command::SourceLost(reason) => self.dispatch(now, Event::SourceLost(reason)),
+                Command::Answered(answers) => self.dispatch(Event::Answered(answers)),
+                Command::SourceLost(reason) => self.dispatch(Event::SourceLost(reason)),
                 Command::Plan(reply) => {
                     let _ = reply.send(self.director.plan());
                 }
                 Command::Resync(reply) => {
-                    self.dispatch(now, Event::Resync);
-                    let fault = Status::of(&self.director).kernel_fault;
-                    let _ = reply.send(if fault.is_empty() { Ok(()) } else { Err(fault) });
+                    self.dispatch(Event::Resync);
+                    let _ = reply.send(self.director.fault());
                 }
+                Command::Order(request, reply) => {
+                    let actions = self.director.order(self.moment(), &request);
+                    let _ = reply.send(actions.map(|actions| self.perform(actions)));
+                }
+                Command::Roles => {}
             }
+        }
+        // Whatever woke us: a word of vrrpd may have found no room in the queue.
+        let roles = self.roles.get();
+        if roles != *self.director.known_routers() {
+            self.dispatch(Event::Routers(roles));
         }
     }
 
     /// All or nothing: a configuration with a mistake changes nothing.
-    fn reload(&mut self, now: Instant) {
+    fn reload(&mut self) {
         self.notify.reloading();
         let (settings, report) = config::load(&self.root);
         log_report(&report);
@@ -197,7 +252,7 @@ impl Daemon {
             log::error!("not reloaded: the configuration has errors; the former one stays in force");
         } else {
             daemon::log::set_level(settings.log_level);
-            self.dispatch(now, Event::Reloaded(settings));
+            self.dispatch(Event::Reloaded(settings));
             log::info!("reloaded");
         }
         self.publish();
@@ -211,15 +266,42 @@ impl Daemon {
     }
 
     fn publish(&mut self) {
-        let snapshot = Snapshot {
-            status: Status::of(&self.director),
-            kernel_version: self.kernel.version().unwrap_or_default(),
-            targets: Arc::clone(&self.targets),
-        };
-        if snapshot != self.published {
-            self.notify.status(&snapshot.status.summary());
-            self.published = snapshot.clone();
-            self.publisher.publish(snapshot);
+        let now = self.events.clock().now();
+        let news = self.published.status.update(&mut self.director, now);
+        let connections = self.director.connection_counts();
+        let is_recounted = !Arc::ptr_eq(&connections, &self.published.connections);
+        if !news && !is_recounted && !std::mem::take(&mut self.wants_otherwise) {
+            return;
+        }
+        self.wants_otherwise = false;
+        self.published.connections = connections;
+        self.published.kernel_version = self.kernel.version().unwrap_or_default();
+        if news {
+            self.notify.status(&self.published.status.summary());
+        }
+        self.publisher.publish(self.published.clone());
+    }
+}
+
+fn read_owned(file: &OwnedFile) -> BTreeSet<ServiceKey> {
+    file.read().unwrap_or_else(|error| {
+        let path = file.path().display();
+        log::warn!("cannot read {path}: {error}; services without a file stay in the kernel");
+        BTreeSet::new()
+    })
+}
+
+fn read_orders(file: &OrdersFile) -> Orders {
+    let path = file.path().display();
+    match file.read() {
+        Ok((orders, 0)) => orders,
+        Ok((orders, lost)) => {
+            log::warn!("{path}: {lost} lines make no sense; what was ordered by them is lost");
+            orders
+        }
+        Err(error) => {
+            log::warn!("cannot read {path}: {error}; what operators ordered is not known");
+            Orders::new()
         }
     }
 }

@@ -1,21 +1,42 @@
-//! The decision: what to ask of the kernel and of checkd, from the configuration, from what both answered, and
-//! from the time. Pure: the clock is an argument, effects are returned and must happen in their order, and a failed
-//! effect comes back as an event. (An LVS director is the machine that balances.)
+//! The decision: what to ask of the kernel and of checkd, from the configuration, from what both answered, from what
+//! operators ordered, and from the time. Pure: the clock is an argument, effects are returned and must happen in
+//! their order, and a failed effect comes back as an event. (An LVS director is the machine that balances.)
+//!
+//! What happens to one server costs what its service costs, however many others there are: each event marks the
+//! services that it is about, and only those are thought about again.
 
+mod orders;
 mod servers;
+mod services;
 mod table;
+mod tuning;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::Level;
 use nix::errno::Errno;
 
-use crate::health::{Answer, HealthBook, Known, Target, Verdict};
+pub use self::orders::{Request, Verb};
+pub(crate) use self::services::Run;
+use crate::health::{Answer, HealthBook, Target};
+use crate::orders::Orders;
 use crate::reconcile::diff;
-use crate::service::{Admission, Health, RealServer, Settings, VirtualService};
-use crate::table::{Change, Dump, ServiceKey, Table};
+use crate::routers::Role;
+use crate::service::{Backend, Settings};
+use crate::sync::SyncChange;
+use crate::table::{Change, Connections, Dump, ServiceKey, Table};
+use crate::tuning::Timeouts;
+
+/// A moment on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub now: Instant,
+    /// Microseconds of CLOCK_REALTIME.
+    pub real: u64,
+}
 
 /// What has happened.
 #[derive(Debug)]
@@ -28,18 +49,35 @@ pub enum Event {
         result: Result<Dump, Fault>,
         took: Duration,
     },
+    /// The sysctls that the configuration names were read.
+    SysctlsRead(Vec<(&'static str, Result<u32, String>)>),
     /// Changes were sent to the kernel; each failure is an index into them and an errno.
     Applied {
         changes: Vec<Change>,
         result: Result<Vec<(usize, Errno)>, Fault>,
     },
+    /// Something else was to be set in the kernel; why that failed, if it did.
+    Set {
+        what: Setting,
+        result: Result<(), String>,
+    },
     /// Checkd answered, about everything or about what changed.
     Answered(Vec<Answer>),
     /// Checkd cannot be heard any more; the text says how we know.
     SourceLost(String),
+    /// What vrrpd's virtual routers are here; those that are not named are not known.
+    Routers(BTreeMap<Arc<str>, Role>),
     Reloaded(Settings),
     /// The operator wants the kernel read and repaired now.
     Resync,
+}
+
+/// What is set in the kernel beside the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    Sync(SyncChange),
+    Timeouts(Timeouts),
+    Sysctl(&'static str, u32),
 }
 
 /// What must happen.
@@ -47,12 +85,20 @@ pub enum Event {
 pub enum Action {
     /// Have checkd watch this whole set.
     Watch(Vec<Target>),
+    /// Have vrrpd tell about these virtual routers, the whole set.
+    Follow(BTreeSet<Arc<str>>),
     /// Read the kernel's table; answer with [`Event::Dumped`].
     Dump,
+    /// Read these sysctls; answer with [`Event::SysctlsRead`].
+    ReadSysctls(Vec<&'static str>),
     /// Write down which services are ours, so that they can be removed even after a restart.
     Remember(BTreeSet<ServiceKey>),
+    /// Write down what operators ordered.
+    RememberOrders(Orders),
     /// Send these to the kernel; answer with [`Event::Applied`].
     Apply(Vec<Change>),
+    /// Set this in the kernel; answer with [`Event::Set`].
+    Set(Setting),
     Log(Level, String),
 }
 
@@ -108,20 +154,43 @@ pub(crate) struct Repairs {
     reported: Option<Instant>,
 }
 
+/// One server of one configured service.
+pub(crate) type Seat = (Arc<str>, Backend);
+
 #[derive(Debug)]
 pub struct Director {
     pub(crate) settings: Settings,
     pub(crate) kernel: Kernel,
     pub(crate) health: HealthBook,
-    /// Services that we put into the kernel, or took over.
+    pub(crate) orders: Orders,
+    /// The configured services at work.
+    pub(crate) runs: BTreeMap<Arc<str>, Run>,
+    /// Whose the kernel's services are.
+    fronts: HashMap<ServiceKey, Arc<str>>,
+    /// Whom a target's health is about.
+    seats: HashMap<Target, Vec<Seat>>,
+    /// The services that something was learnt about since they were last thought about.
+    dirty: BTreeSet<Arc<str>>,
+    /// When each service is to be thought about again.
+    timers: BTreeSet<(Instant, Arc<str>)>,
+    /// What the kernel should hold, as far as it was thought about.
+    desired: Table,
+    /// Services that read differently to an operator since that was last asked.
+    touched: BTreeSet<Arc<str>>,
+    /// Services of the kernel that we put there, or took over.
     owned: BTreeSet<ServiceKey>,
     remembered: BTreeSet<ServiceKey>,
-    /// Servers for as long as their check has not answered.
-    admissions: BTreeMap<(ServiceKey, SocketAddr), Admission>,
-    /// Services without any usable server, but with unknown ones; since when.
-    waiting: BTreeMap<ServiceKey, Instant>,
     pub(crate) refusals: BTreeMap<ServiceKey, Refusal>,
     pub(crate) repairs: BTreeMap<ServiceKey, Repairs>,
+    /// What the virtual routers are here, as far as that is known.
+    routers: BTreeMap<Arc<str>, Role>,
+    /// When those that are absent will have been so for long enough to be none.
+    absent_until: Option<Instant>,
+    is_given_up: bool,
+    /// What could not be set, by what it is, and why.
+    pub(crate) unset: BTreeMap<String, String>,
+    /// When the kernel was read last, in microseconds of CLOCK_REALTIME.
+    read_at: u64,
     /// When servers that came up are put into the table.
     flush_at: Option<Instant>,
     dump_at: Option<Instant>,
@@ -130,34 +199,50 @@ pub struct Director {
 }
 
 impl Director {
-    /// `owned` are the services that an earlier run wrote down as its own.
-    pub fn new(settings: Settings, owned: BTreeSet<ServiceKey>) -> Self {
-        Self {
-            settings,
+    /// `owned` are the services that an earlier run wrote down as its own, `orders` what operators ordered then.
+    pub fn new(settings: Settings, owned: BTreeSet<ServiceKey>, orders: Orders) -> Self {
+        let mut director = Self {
+            settings: Settings::default(),
             kernel: Kernel::Unread,
             health: HealthBook::default(),
+            orders,
+            runs: BTreeMap::new(),
+            fronts: HashMap::new(),
+            seats: HashMap::new(),
+            dirty: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            desired: Table::new(),
+            touched: BTreeSet::new(),
             remembered: owned.clone(),
             owned,
-            admissions: BTreeMap::new(),
-            waiting: BTreeMap::new(),
             refusals: BTreeMap::new(),
             repairs: BTreeMap::new(),
+            routers: BTreeMap::new(),
+            absent_until: None,
+            is_given_up: false,
+            unset: BTreeMap::new(),
+            read_at: 0,
             flush_at: None,
             dump_at: None,
             second_look: false,
-        }
+        };
+        director.configure(settings);
+        director
     }
 
-    pub fn on_event(&mut self, now: Instant, event: Event) -> Actions {
+    pub fn on_event(&mut self, at: Moment, event: Event) -> Actions {
         let mut actions = Actions::default();
         match event {
             Event::Started => self.start(&mut actions),
-            Event::Woken => self.wake(now, &mut actions),
-            Event::Dumped { result, took } => self.dumped(now, result, took, &mut actions),
-            Event::Applied { changes, result } => self.applied(now, &changes, result, &mut actions),
-            Event::Answered(answers) => self.answered(now, &answers, &mut actions),
+            Event::Woken => self.wake(at, &mut actions),
+            Event::Dumped { result, took } => self.dumped(at, result, took, &mut actions),
+            Event::SysctlsRead(found) => self.sysctls_read(found, &mut actions),
+            Event::Applied { changes, result } => self.applied(at.now, &changes, result, &mut actions),
+            Event::Set { what, result } => self.set(&what, result, &mut actions),
+            Event::Answered(answers) => self.answered(at, &answers, &mut actions),
             Event::SourceLost(reason) => self.source_lost(&reason, &mut actions),
-            Event::Reloaded(settings) => self.reloaded(now, settings, &mut actions),
+            Event::Routers(routers) => self.routers(at, routers, &mut actions),
+            Event::Reloaded(settings) => self.reloaded(at, settings, &mut actions),
             Event::Resync => actions.push(Action::Dump),
         }
         actions
@@ -165,8 +250,8 @@ impl Director {
 
     /// When [`Event::Woken`] is due.
     pub fn deadline(&self) -> Option<Instant> {
-        let graces = self.waiting.values().map(|since| *since + self.settings.grace);
-        graces.chain(self.flush_at).chain(self.dump_at).min()
+        let timer = self.timers.first().map(|(at, _)| *at);
+        timer.into_iter().chain(self.flush_at).chain(self.dump_at).chain(self.absent_until).min()
     }
 
     /// What would be changed in the kernel as it was last read, as an operator reads it.
@@ -175,120 +260,86 @@ impl Director {
     /// Why the kernel's table is not known.
     pub fn plan(&self) -> Result<Vec<String>, String> {
         match &self.kernel {
-            Kernel::Unread => Err("the kernel was not read yet".into()),
-            Kernel::Fault(fault) => Err(fault.0.clone()),
+            Kernel::Unread | Kernel::Fault(_) => self.fault().map(|()| Vec::new()),
             Kernel::Read(dump) => {
-                Ok(diff(&self.desired(), &dump.table, &self.owned).iter().map(ToString::to_string).collect())
+                let table = diff(&self.desired, &dump.table, &self.removable(&dump.table));
+                let settings = self.missing_settings(dump);
+                Ok(table
+                    .iter()
+                    .map(ToString::to_string)
+                    .chain(settings.iter().map(ToString::to_string))
+                    .collect())
             }
         }
+    }
+
+    /// The services that may read differently to an operator since this was last asked.
+    pub fn take_touched(&mut self) -> BTreeSet<Arc<str>> {
+        std::mem::take(&mut self.touched)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn touch_all(&mut self) {
+        self.touched.extend(self.runs.keys().cloned());
     }
 
     fn start(&mut self, actions: &mut Actions) {
-        self.watch(actions);
-        actions.push(Action::Dump);
+        actions.push(Action::Watch(self.health.targets().cloned().collect()));
+        actions.push(Action::Follow(self.followed()));
+        self.read_kernel(actions);
     }
 
-    fn wake(&mut self, now: Instant, actions: &mut Actions) {
-        let due = |at: &Option<Instant>| at.is_some_and(|at| at <= now);
-        let admitted = self.end_graces(now, actions);
-        if admitted || due(&self.flush_at) {
-            self.reconcile(now, actions);
+    fn wake(&mut self, at: Moment, actions: &mut Actions) {
+        while let Some((due, _)) = self.timers.first()
+            && *due <= at.now
+            && let Some((_, name)) = self.timers.pop_first()
+        {
+            self.dirty.insert(name);
         }
-        if due(&self.dump_at) {
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= at.now);
+        if is_due(self.absent_until) {
+            self.give_up_routers(at, actions);
+        }
+        if !self.dirty.is_empty() || is_due(self.flush_at) {
+            self.reconcile(at, actions);
+        }
+        if is_due(self.dump_at) {
             self.dump_at = None;
             self.second_look = false;
-            actions.push(Action::Dump);
+            self.read_kernel(actions);
         }
     }
 
-    fn reloaded(&mut self, now: Instant, settings: Settings, actions: &mut Actions) {
-        let checks = |settings: &Settings| -> BTreeMap<(ServiceKey, SocketAddr), Option<String>> {
-            let servers = settings.services.values().flat_map(|service| {
-                service
-                    .servers
-                    .iter()
-                    .map(|(address, server)| ((service.key(), *address), server.check.clone()))
-            });
-            servers.collect()
-        };
-        let (before, after) = (checks(&self.settings), checks(&settings));
-        // A server whose check is another one now is unknown again, and stays as it is found.
-        self.admissions.retain(|seat, _| before.get(seat) == after.get(seat));
-        self.settings = settings;
+    fn read_kernel(&self, actions: &mut Actions) {
+        actions.push(Action::Dump);
+        let sysctls: Vec<_> = self.settings.tuning.sysctls.keys().copied().collect();
+        if !sysctls.is_empty() {
+            actions.push(Action::ReadSysctls(sysctls));
+        }
+    }
+
+    fn reloaded(&mut self, at: Moment, settings: Settings, actions: &mut Actions) {
+        let (followed, new_targets) = (self.followed(), self.configure(settings));
         self.refusals.clear();
-        let configured: BTreeSet<ServiceKey> =
-            self.settings.services.values().map(VirtualService::key).collect();
-        self.repairs.retain(|key, _| configured.contains(key));
+        self.repairs.retain(|key, _| self.fronts.contains_key(key));
+        self.unset.clear();
         if let Kernel::Read(dump) = &self.kernel {
             self.take_over(&dump.table, actions);
         }
-        self.watch(actions);
-        self.reconcile(now, actions);
-    }
-
-    fn watch(&mut self, actions: &mut Actions) {
-        let mut targets = BTreeSet::new();
-        for service in self.settings.services.values() {
-            for (address, server) in &service.servers {
-                if let Some(check) = &server.check {
-                    targets.insert(Target { check: check.clone(), address: *address });
-                }
-            }
-        }
-        if self.health.set_targets(targets) {
+        if new_targets {
             actions.push(Action::Watch(self.health.targets().cloned().collect()));
         }
-    }
-
-    pub(crate) fn desired(&self) -> Table {
-        let services = self.settings.services.values();
-        services
-            .map(|service| {
-                let entry = service.desired(|address, server| self.health_of(service, address, server));
-                (service.key(), entry)
-            })
-            .collect()
-    }
-
-    pub(crate) fn health_of(
-        &self,
-        service: &VirtualService,
-        address: &SocketAddr,
-        server: &RealServer,
-    ) -> Health {
-        let Some(known) = self.known(address, server) else { return Health::Unchecked };
-        match known.verdict {
-            Verdict::Up => Health::Up(known.weight),
-            Verdict::Down => Health::Down,
-            Verdict::Unknown => {
-                let admission = self.admissions.get(&(service.key(), *address));
-                Health::Unknown(admission.copied().unwrap_or(Admission::Withheld))
-            }
+        if self.followed() != followed {
+            actions.push(Action::Follow(self.followed()));
         }
+        self.reconcile_all(at, actions);
+        self.read_kernel(actions);
     }
 
-    /// What checkd said of a server; `None` if nobody checks it.
-    pub(crate) fn known(&self, address: &SocketAddr, server: &RealServer) -> Option<&Known> {
-        let check = server.check.clone()?;
-        self.health.get(&Target { check, address: *address })
-    }
-
-    fn is_withheld(&self, service: &VirtualService, address: &SocketAddr, server: &RealServer) -> bool {
-        match self.health_of(service, address, server) {
-            Health::Unknown(Admission::Withheld | Admission::Idle) => true,
-            Health::Unknown(Admission::Admitted) | Health::Unchecked | Health::Up(_) | Health::Down => false,
-        }
-    }
-
-    /// How many servers of a service should get new connections.
-    pub(crate) fn usable_servers(&self, service: &VirtualService) -> usize {
-        let weight =
-            |address, server: &RealServer| server.effective_weight(self.health_of(service, address, server));
-        service
-            .servers
-            .iter()
-            .filter(|(address, server)| weight(address, server).is_some_and(|weight| weight > 0))
-            .count()
+    /// The virtual routers that something depends on.
+    fn followed(&self) -> BTreeSet<Arc<str>> {
+        let services = self.settings.services.values().filter_map(|service| service.while_active.clone());
+        services.chain(self.settings.sync.followed()).collect()
     }
 
     pub(crate) fn table(&self) -> Option<&Table> {
@@ -298,10 +349,34 @@ impl Director {
         }
     }
 
+    /// Why the kernel's table cannot be used.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn fault(&self) -> Result<(), String> {
+        match &self.kernel {
+            Kernel::Unread => Err("the kernel was not read yet".into()),
+            Kernel::Fault(fault) => Err(fault.0.clone()),
+            Kernel::Read(_) => Ok(()),
+        }
+    }
+
+    /// As they were read last.
+    pub fn connection_counts(&self) -> Arc<HashMap<(ServiceKey, SocketAddr), Connections>> {
+        match &self.kernel {
+            Kernel::Read(dump) => Arc::clone(&dump.connections),
+            Kernel::Unread | Kernel::Fault(_) => Arc::default(),
+        }
+    }
+
+    /// As the last [`Event::Routers`] said.
+    pub fn known_routers(&self) -> &BTreeMap<Arc<str>, Role> {
+        &self.routers
+    }
+
     /// The configured name of a service, else what it is in the kernel.
     fn name_of(&self, key: &ServiceKey) -> String {
-        let named = self.settings.services.iter().find(|(_, service)| service.key() == *key);
-        named.map_or_else(|| key.to_string(), |(name, _)| name.clone())
+        self.fronts.get(key).map_or_else(|| key.to_string(), |name| name.to_string())
     }
 }
 

@@ -1,18 +1,18 @@
 //! The wire form of IPVS: generic netlink family `IPVS`, version 1, as the kernel header linux/ip_vs.h defines it.
 //!
-//! Bytes in, meaning out, and back; no socket here (that is `kernel.rs`). neli encodes and takes attributes apart;
-//! the outer framing is walked here, because neli trusts the lengths in it. Nothing that a datagram can hold
-//! makes this panic.
+//! Bytes in, meaning out, and back; no socket here (that is `kernel.rs`). neli takes attributes apart; the outer
+//! framing is walked here, because neli trusts the lengths in it. Nothing that a datagram can hold makes this panic.
 
 mod decode;
 mod encode;
 
 use std::net::SocketAddr;
 
-use neli::genl::Nlattr;
 use neli::types::{Buffer, GenlBuffer};
 
+use crate::sync::{Link, SyncChange, SyncState};
 use crate::table::{Change, Connections, Server, Service, ServiceKey};
+use crate::tuning::{Timeouts, TimeoutsFound};
 
 /// `IPVS_GENL_NAME`
 const FAMILY_NAME: &str = "IPVS";
@@ -43,6 +43,11 @@ mod command {
     pub(super) const SET_DEST: u8 = 6;
     pub(super) const DEL_DEST: u8 = 7;
     pub(super) const GET_DEST: u8 = 8;
+    pub(super) const NEW_DAEMON: u8 = 9;
+    pub(super) const DEL_DAEMON: u8 = 10;
+    pub(super) const GET_DAEMON: u8 = 11;
+    pub(super) const SET_CONFIG: u8 = 12;
+    pub(super) const GET_CONFIG: u8 = 13;
     pub(super) const SET_INFO: u8 = 14;
     pub(super) const GET_INFO: u8 = 15;
 }
@@ -51,7 +56,34 @@ mod command {
 mod top {
     pub(super) const SERVICE: u16 = 1;
     pub(super) const DEST: u16 = 2;
+    pub(super) const DAEMON: u16 = 3;
     pub(super) const INFO_VERSION: u16 = 1;
+}
+
+/// `IPVS_CMD_ATTR_TIMEOUT_…`
+mod config {
+    pub(super) const TCP: u16 = 4;
+    pub(super) const TCP_FIN: u16 = 5;
+    pub(super) const UDP: u16 = 6;
+}
+
+/// `IPVS_DAEMON_ATTR_…`
+mod daemon {
+    pub(super) const STATE: u16 = 1;
+    pub(super) const MCAST_IFN: u16 = 2;
+    pub(super) const SYNC_ID: u16 = 3;
+    pub(super) const SYNC_MAXLEN: u16 = 4;
+    pub(super) const MCAST_GROUP: u16 = 5;
+    pub(super) const MCAST_GROUP6: u16 = 6;
+    pub(super) const MCAST_PORT: u16 = 7;
+    pub(super) const MCAST_TTL: u16 = 8;
+}
+
+/// `NLM_F_…` of linux/netlink.h
+mod flag {
+    pub(super) const REQUEST: u16 = 0x0001;
+    pub(super) const ACK: u16 = 0x0004;
+    pub(super) const DUMP: u16 = 0x0300;
 }
 
 /// `IPVS_SVC_ATTR_…`
@@ -80,6 +112,9 @@ mod dest {
     pub(super) const INACT_CONNS: u16 = 8;
     pub(super) const PERSIST_CONNS: u16 = 9;
     pub(super) const ADDR_FAMILY: u16 = 11;
+    pub(super) const TUN_TYPE: u16 = 13;
+    pub(super) const TUN_PORT: u16 = 14;
+    pub(super) const TUN_FLAGS: u16 = 15;
 }
 
 /// A datagram that is not what the kernel sends.
@@ -105,7 +140,6 @@ impl std::fmt::Display for WireError {
 
 impl std::error::Error for WireError {}
 
-type Attr = Nlattr<u16, Buffer>;
 type Attrs = GenlBuffer<u16, Buffer>;
 
 /// What can be asked of the kernel.
@@ -119,7 +153,13 @@ pub enum Request<'a> {
     Services,
     /// All real servers of a service, as several answers; none if there is no such service.
     Servers(&'a ServiceKey),
+    /// The synchronisation threads, as several answers.
+    Daemons,
+    /// The timeouts of connections.
+    Timeouts,
     Change(&'a Change),
+    SetSync(&'a SyncChange),
+    SetTimeouts(&'a Timeouts),
 }
 
 /// One netlink message of a datagram.
@@ -139,6 +179,8 @@ pub enum Reply {
     Version(u8, u8, u8),
     Service(ServiceKey, Service),
     Server(SocketAddr, Server, Connections),
+    Daemon(SyncState, Link),
+    Timeouts(TimeoutsFound),
     /// The request of this number was done (0) or failed (the errno).
     Result(i32),
     /// The last message of several; an errno if the dump broke off.

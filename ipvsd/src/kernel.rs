@@ -3,9 +3,10 @@
 //! The socket is nix's and not neli's, because neli's tells neither who sent a datagram nor gives up waiting for
 //! one; the messages are neli's (`ipvs.rs`). The kernel works while `send` runs, so answers are there when it returns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -15,7 +16,8 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 
 use crate::director::Fault;
-use crate::ipvs::{Messages, Reply, Request, WireError};
+pub use crate::ipvs::Request;
+use crate::ipvs::{Messages, Reply, WireError};
 use crate::table::{Change, Dump, Entry, Family};
 
 /// Changes in one datagram. Their refusals, about 1 KiB each in the kernel's accounting, must fit in the buffer.
@@ -140,8 +142,8 @@ impl Kernel {
                 dump.table.insert(key, Entry { service, servers: BTreeMap::new() });
             }
         })?;
-        let Dump { table, connections } = &mut dump;
-        for (key, entry) in table {
+        let mut connections = HashMap::new();
+        for (key, entry) in &mut dump.table {
             self.ask(Request::Servers(key), key.family(), &mut |reply| {
                 if let Reply::Server(address, server, counts) = reply {
                     entry.servers.insert(address, server);
@@ -149,7 +151,31 @@ impl Kernel {
                 }
             })?;
         }
+        dump.connections = Arc::new(connections);
+        self.ask(Request::Daemons, Family::V4, &mut |reply| {
+            if let Reply::Daemon(state, link) = reply {
+                dump.daemons.insert(state, link);
+            }
+        })?;
+        self.ask(Request::Timeouts, Family::V4, &mut |reply| {
+            if let Reply::Timeouts(timeouts) = reply {
+                dump.timeouts = timeouts;
+            }
+        })?;
         Ok(dump)
+    }
+
+    /// Set what is not in the table, and wait for the kernel's answer.
+    ///
+    /// # Errors
+    /// Why it cannot be, with what to do about it.
+    pub fn set(&mut self, request: Request<'_>) -> Result<(), String> {
+        let result = self.ask(request, Family::V4, &mut |_| {});
+        result.map_err(|failure| match failure {
+            Failure::Errno(Errno::ENODEV) => "there is no such interface".to_owned(),
+            Failure::Errno(Errno::EEXIST) => "another one runs already".to_owned(),
+            Failure::Errno(_) | Failure::Socket(_) | Failure::Wire(_) => failure.into_fault("set this").0,
+        })
     }
 
     /// Send one request and hand every answer to `take`, up to the last one.

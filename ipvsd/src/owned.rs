@@ -10,9 +10,9 @@ use std::{fs, io};
 
 use daemon::cli::below;
 
-use crate::table::{Protocol, ServiceKey};
+use crate::table::{Family, Protocol, ServiceKey};
 
-/// `run/trivet/ipvsd/owned` below the root: one service a line, `tcp 10.0.10.50:80`.
+/// `run/trivet/ipvsd/owned` below the root: one service a line, `tcp 10.0.10.50:80` or `fwmark 7`.
 #[derive(Debug)]
 pub struct OwnedFile(PathBuf);
 
@@ -50,6 +50,13 @@ impl OwnedFile {
 
 /// The reverse of `ServiceKey`'s `Display`, for the services that a configuration can make.
 fn parse(line: &str) -> Option<ServiceKey> {
+    if let Some(mark) = line.strip_prefix("fwmark ") {
+        let (mark, family) = match mark.strip_suffix(" (IPv6)") {
+            Some(mark) => (mark, Family::V6),
+            None => (mark, Family::V4),
+        };
+        return Some(ServiceKey::Mark { family, mark: mark.parse().ok()? });
+    }
     let (word, address) = line.split_once(' ')?;
     let protocol = Protocol::NAMED.into_iter().find(|protocol| protocol.to_string() == word)?;
     Some(ServiceKey::Address { protocol, address: address.parse().ok()? })
@@ -72,10 +79,15 @@ mod tests {
             key(Protocol::Tcp, "10.0.10.50:80"),
             key(Protocol::Udp, "[2001:db8::1]:53"),
             key(Protocol::Sctp, "10.0.10.50:80"),
+            ServiceKey::Mark { family: Family::V4, mark: 7 },
+            ServiceKey::Mark { family: Family::V6, mark: 7 },
         ]);
         file.write(&owned).unwrap();
         assert_eq!(file.read().unwrap(), owned);
-        root.write("run/trivet/ipvsd/owned", "tcp 10.0.10.50:80\n\nnonsense\ntcp x\nicmp 10.0.0.1:1\n");
+        root.write(
+            "run/trivet/ipvsd/owned",
+            "tcp 10.0.10.50:80\n\nnonsense\ntcp x\nicmp 10.0.0.1:1\nfwmark x\n",
+        );
         assert_eq!(file.read().unwrap(), BTreeSet::from([key(Protocol::Tcp, "10.0.10.50:80")]));
     }
 }

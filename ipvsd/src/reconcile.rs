@@ -23,6 +23,24 @@ pub fn diff(desired: &Table, running: &Table, ours: &BTreeSet<ServiceKey>) -> Ve
     changes
 }
 
+/// As [`diff`], looking only at these services, all of them ours.
+pub fn diff_services(
+    desired: &Table,
+    running: &Table,
+    keys: impl IntoIterator<Item = ServiceKey>,
+) -> Vec<Change> {
+    let (mut changes, mut gone) = (Vec::new(), Vec::new());
+    for key in keys {
+        match desired.get(&key) {
+            Some(entry) => diff_service(&key, entry, running.get(&key), &mut changes),
+            None if running.contains_key(&key) => gone.push(Change::DelService { key }),
+            None => {}
+        }
+    }
+    changes.append(&mut gone);
+    changes
+}
+
 fn diff_service(key: &ServiceKey, desired: &Entry, running: Option<&Entry>, changes: &mut Vec<Change>) {
     let service = || desired.service.clone();
     match running {
@@ -56,7 +74,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::table::{Forward, Protocol, Server, Service};
+    use crate::table::{Forward, Protocol, Server, Service, Tunnel};
 
     /// xorshift64*: seeded, so that a failure can be repeated.
     struct Random(u64);
@@ -106,7 +124,8 @@ mod tests {
             for number in 0..5 {
                 if random.below(2) == 0 {
                     let mut server = server(u32::try_from(random.below(3)).unwrap());
-                    server.forward = Forward::NAMED[usize::try_from(random.below(3)).unwrap()];
+                    let ways = [Forward::Nat, Forward::Route, Forward::Tunnel(Tunnel::Ipip)];
+                    server.forward = ways[usize::try_from(random.below(3)).unwrap()];
                     entry.servers.insert(address(number), server);
                 }
             }

@@ -2,38 +2,45 @@
 //!
 //! Pure; `bus.rs` shows it, and the daemon's one-line status is made here.
 
-use crate::director::{Director, Kernel};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::director::{Director, Kernel, Run};
 use crate::health::{Source, Verdict};
-use crate::service::{Admission, Health, RealServer, VirtualService};
-use crate::table::{Connections, ServiceKey};
+use crate::orders::{Command, Order};
+use crate::posture::{Admission, Health, Share, Stand};
+use crate::service::{Backend, RealServer, VirtualService};
+use crate::table::{Entry, Server};
 
 /// Everything that is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    pub services: Vec<ServiceStatus>,
+    pub services: BTreeMap<Arc<str>, Arc<ServiceStatus>>,
+    pub faults: Faults,
+}
+
+/// What is wrong with the whole of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
     /// Why the kernel's table cannot be used; empty if it can.
-    pub kernel_fault: String,
+    pub kernel: String,
     /// Why checkd cannot be heard; empty if it can.
-    pub checkd_fault: String,
+    pub checkd: String,
+    /// What else could not be set in the kernel, and why.
+    pub unset: Vec<String>,
     /// How often a service of ours was put right after others had changed it.
     pub repairs: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceStatus {
-    pub name: String,
-    pub address: String,
-    pub protocol: String,
-    pub scheduler: String,
-    pub forward: String,
-    /// Empty: the servers are not checked.
-    pub check: String,
-    /// Seconds; 0: none.
-    pub persistence: u32,
+    pub service: Arc<VirtualService>,
     pub state: State,
     pub reason: String,
-    /// At least one server gets new connections from the kernel.
+    /// There are servers enough, and the kernel gives clients to one.
     pub has_quorum: bool,
+    pub sorry_active: bool,
     pub repairs: u64,
     pub last_repair: String,
     pub servers: Vec<ServerStatus>,
@@ -45,18 +52,33 @@ pub enum State {
     Pending,
     /// It is in the kernel, with at least one server that gets new connections.
     Forwarding,
+    /// The sorry server answers.
+    Sorry,
     /// It is in the kernel, and no server gets new connections.
     NoServers,
+    /// Its virtual router is not Active here.
+    Standby,
     /// The kernel refuses it, or a part of it.
     Failed,
 }
 
 impl State {
+    pub const ALL: [(Self, &'static str); 6] = [
+        (Self::Forwarding, "forwarding"),
+        (Self::Sorry, "with a sorry server"),
+        (Self::NoServers, "without servers"),
+        (Self::Standby, "standing by"),
+        (Self::Failed, "failed"),
+        (Self::Pending, "pending"),
+    ];
+
     pub fn word(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Forwarding => "forwarding",
+            Self::Sorry => "sorry",
             Self::NoServers => "no-servers",
+            Self::Standby => "standby",
             Self::Failed => "failed",
         }
     }
@@ -64,7 +86,7 @@ impl State {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerStatus {
-    pub address: String,
+    pub backend: Backend,
     /// As configured.
     pub weight: u16,
     /// In the kernel; 0 if it is not there.
@@ -76,30 +98,34 @@ pub struct ServerStatus {
     /// Microseconds of CLOCK_REALTIME of the last change of health; 0: never.
     pub since: u64,
     pub stale: bool,
-    pub connections: Connections,
+    /// What an operator ordered.
+    pub order: Option<Order>,
 }
 
 impl Status {
-    pub fn of(director: &Director) -> Self {
-        let services = director.settings.services.iter();
-        Self {
-            services: services.map(|(name, service)| service_status(director, name, service)).collect(),
-            kernel_fault: kernel_fault(director),
-            checkd_fault: checkd_fault(director),
-            repairs: director.repairs.values().map(|repairs| repairs.count).sum(),
+    /// Bring what is shown up to date with the services that may read differently. Whether anything does.
+    pub fn update(&mut self, director: &mut Director, now: Instant) -> bool {
+        let faults = Faults::of(director);
+        let mut news = faults != self.faults;
+        self.faults = faults;
+        for name in director.take_touched() {
+            let Some(run) = director.runs.get(&name) else {
+                news |= self.services.remove(&name).is_some();
+                continue;
+            };
+            let status = service_status(director, now, &name, run);
+            if self.services.get(&name).is_none_or(|shown| **shown != status) {
+                news = true;
+                self.services.insert(name, Arc::new(status));
+            }
         }
+        news
     }
 
     /// For `systemctl status`: `3 services: 2 forwarding, 1 without servers`.
     pub fn summary(&self) -> String {
-        let states = [
-            (State::Forwarding, "forwarding"),
-            (State::NoServers, "without servers"),
-            (State::Failed, "failed"),
-            (State::Pending, "pending"),
-        ];
-        let count = |state| self.services.iter().filter(|service| service.state == state).count();
-        let parts: Vec<String> = states
+        let count = |state| self.services.values().filter(|service| service.state == state).count();
+        let parts: Vec<String> = State::ALL
             .into_iter()
             .map(|(state, word)| (count(state), word))
             .filter(|(number, _)| *number > 0)
@@ -110,12 +136,23 @@ impl Status {
         if !parts.is_empty() {
             text = format!("{text}: {}", parts.join(", "));
         }
-        for fault in [&self.kernel_fault, &self.checkd_fault] {
+        for fault in [&self.faults.kernel, &self.faults.checkd].into_iter().chain(&self.faults.unset) {
             if !fault.is_empty() {
                 text = format!("{text}; {fault}");
             }
         }
         text
+    }
+}
+
+impl Faults {
+    fn of(director: &Director) -> Self {
+        Self {
+            kernel: kernel_fault(director),
+            checkd: checkd_fault(director),
+            unset: director.unset.iter().map(|(what, why)| format!("cannot set {what}: {why}")).collect(),
+            repairs: director.repairs.values().map(|repairs| repairs.count).sum(),
+        }
     }
 }
 
@@ -137,103 +174,139 @@ fn checkd_fault(director: &Director) -> String {
     }
 }
 
-fn service_status(director: &Director, name: &str, service: &VirtualService) -> ServiceStatus {
-    let key = service.key();
-    let repairs = director.repairs.get(&key);
-    let (state, reason) = state(director, service);
+fn service_status(director: &Director, now: Instant, name: &Arc<str>, run: &Run) -> ServiceStatus {
+    let service = &run.service;
+    let repairs = || service.fronts.iter().filter_map(|front| director.repairs.get(front));
+    let (state, reason) = state(director, run);
+    let is_served = matches!(state, State::Forwarding | State::Sorry | State::Failed);
     ServiceStatus {
-        name: name.to_owned(),
-        address: service.address.to_string(),
-        protocol: service.protocol.to_string(),
-        scheduler: service.scheduler.clone(),
-        forward: service.forward.to_string(),
-        check: service.check.clone().unwrap_or_default(),
-        persistence: service.persistence.unwrap_or(0),
+        service: Arc::clone(service),
+        has_quorum: run.posture.has_quorum && is_served && usable_in_kernel(director, run) > 0,
+        sorry_active: state == State::Sorry,
         state,
         reason,
-        has_quorum: usable_servers(director, service) > 0,
-        repairs: repairs.map_or(0, |repairs| repairs.count),
-        last_repair: repairs.map_or_else(String::new, |repairs| repairs.last.clone()),
+        repairs: repairs().map(|repairs| repairs.count).sum(),
+        last_repair: repairs().next_back().map_or_else(String::new, |repairs| repairs.last.clone()),
         servers: service
             .servers
             .iter()
-            .map(|(address, server)| server_status(director, service, &key, address, server))
+            .map(|(backend, server)| server_status(director, now, name, run, backend, server))
             .collect(),
     }
 }
 
-fn state(director: &Director, service: &VirtualService) -> (State, String) {
-    let Some(table) = director.table() else { return (State::Pending, kernel_fault(director)) };
-    if let Some(refusal) = director.refusals.get(&service.key()) {
+fn entries<'a>(director: &'a Director, service: &'a VirtualService) -> impl Iterator<Item = &'a Entry> {
+    service.fronts.iter().filter_map(|front| director.table()?.get(front))
+}
+
+fn state(director: &Director, run: &Run) -> (State, String) {
+    let service = &run.service;
+    if director.table().is_none() {
+        return (State::Pending, kernel_fault(director));
+    }
+    if let Some(refusal) = service.fronts.iter().find_map(|front| director.refusals.get(front)) {
         return (State::Failed, refusal.reason.clone());
     }
-    if !table.contains_key(&service.key()) {
+    if !director.is_here(service) {
+        let router = service.while_active.as_deref().unwrap_or_default();
+        return (State::Standby, format!("virtual router '{router}' is not Active here"));
+    }
+    if entries(director, service).count() < service.fronts.len() {
         return (State::Pending, "about to be added".into());
     }
-    let usable = usable_servers(director, service);
+    let usable = usable_in_kernel(director, run);
     let total = service.servers.len();
+    if run.posture.stand == Stand::Sorry {
+        let (weight, needed) = (run.posture.weight, service.quorum.weight);
+        return (State::Sorry, format!("the sorry server answers: weight {weight} of {needed} is usable"));
+    }
+    if run.posture.stand == Stand::All && usable > 0 {
+        return (State::Forwarding, format!("all {total} servers are down and used all the same"));
+    }
     if usable > 0 {
         return (State::Forwarding, format!("{usable} of {total} servers in use"));
     }
-    let health = |address, server| director.health_of(service, address, server);
     let of = |wanted: fn(Health) -> bool| {
-        service.servers.iter().filter(|(address, server)| wanted(health(address, server))).count()
+        let health = |(backend, server)| director.health_of(run, backend, server);
+        service.servers.iter().filter(|server| wanted(health(*server))).count()
     };
     let down = of(|health| matches!(health, Health::Down));
     let unknown = of(|health| matches!(health, Health::Unknown(_)));
     (State::NoServers, format!("of {total} servers {down} down, {unknown} waiting for their check"))
 }
 
-/// Servers that the kernel gives new connections; none while the kernel cannot be read.
-fn usable_servers(director: &Director, service: &VirtualService) -> usize {
-    let entry = director.table().and_then(|table| table.get(&service.key()));
-    entry.map_or(0, |entry| entry.servers.values().filter(|server| server.weight > 0).count())
+/// Servers that the kernel gives new connections, at the address that has the fewest; none while the kernel cannot be
+/// read.
+fn usable_in_kernel(director: &Director, run: &Run) -> usize {
+    let usable = |entry: &Entry| entry.servers.values().filter(|server| server.weight > 0).count();
+    let all = entries(director, &run.service).count() == run.service.fronts.len();
+    if all { entries(director, &run.service).map(usable).min().unwrap_or(0) } else { 0 }
 }
 
 fn server_status(
     director: &Director,
-    service: &VirtualService,
-    key: &ServiceKey,
-    address: &std::net::SocketAddr,
+    now: Instant,
+    name: &Arc<str>,
+    run: &Run,
+    backend: &Backend,
     server: &RealServer,
 ) -> ServerStatus {
-    let in_kernel = director.table().and_then(|table| table.get(key)?.servers.get(address));
-    let connections = match &director.kernel {
-        Kernel::Read(dump) => dump.connections.get(&(*key, *address)).copied().unwrap_or_default(),
-        Kernel::Unread | Kernel::Fault(_) => Connections::default(),
-    };
-    let known = director.known(address, server);
+    let place = |front| director.table()?.get(front)?.servers.get(&backend.behind(front));
+    let in_kernel: Option<&Server> = run.service.fronts.iter().find_map(place);
+    let known = director.known(server);
     let heard = matches!(director.health.source(), Source::Heard);
     ServerStatus {
-        address: address.to_string(),
+        backend: *backend,
         weight: server.weight,
         effective_weight: in_kernel.map_or(0, |server| server.weight),
         in_table: in_kernel.is_some(),
         health: known.map_or("unchecked", |known| known.verdict.word()),
-        reason: reason(director, service, address, server),
+        reason: reason(director, now, name, run, backend, server),
         since: known.map_or(0, |known| known.since),
         stale: known.is_some_and(|known| known.stale || !heard),
-        connections,
+        order: director.orders.get(&(Arc::clone(name), *backend)).cloned(),
     }
 }
 
 /// Why a server's health is what it is, and what follows where that is not plain.
 fn reason(
     director: &Director,
-    service: &VirtualService,
-    address: &std::net::SocketAddr,
+    now: Instant,
+    name: &Arc<str>,
+    run: &Run,
+    backend: &Backend,
     server: &RealServer,
 ) -> String {
-    let Some(known) = director.known(address, server) else { return "no check is configured".into() };
-    if known.verdict != Verdict::Unknown {
-        return known.reason.clone();
-    }
-    let why = if known.reason.is_empty() { "no answer yet".to_owned() } else { known.reason.clone() };
-    match director.health_of(service, address, server) {
-        Health::Unknown(Admission::Admitted) => format!("{why}; in use until there is an answer"),
-        Health::Unknown(Admission::Idle) => format!("{why}; left at weight 0 as it was found"),
-        Health::Unknown(Admission::Withheld) => format!("{why}; not in use until there is an answer"),
-        Health::Unchecked | Health::Up(_) | Health::Down => why,
+    let standing = director.standing(now, name, run, backend, server);
+    let why = match director.known(server) {
+        None => "no check is configured".to_owned(),
+        Some(known) if known.verdict == Verdict::Unknown && known.reason.is_empty() => {
+            "no answer yet".to_owned()
+        }
+        Some(known) => known.reason.clone(),
+    };
+    match (standing.command, standing.health) {
+        (Some(Command::Drain { .. }), _) => {
+            let counts = director.connections(run, backend);
+            let left = counts.active.saturating_add(counts.inactive);
+            format!("{why}; draining, {left} connections left")
+        }
+        (Some(Command::Disable), _) => format!("{why}; disabled"),
+        (Some(Command::Weight(_)) | None, Health::Unknown(Admission::Admitted)) => {
+            format!("{why}; in use until there is an answer")
+        }
+        (Some(Command::Weight(_)) | None, Health::Unknown(Admission::Idle)) => {
+            format!("{why}; left at weight 0 as it was found")
+        }
+        (Some(Command::Weight(_)) | None, Health::Unknown(Admission::Withheld)) => {
+            format!("{why}; not in use until there is an answer")
+        }
+        (Some(Command::Weight(_)) | None, Health::Up(_) | Health::Unchecked)
+            if standing.share != Share::WHOLE =>
+        {
+            format!("{why}; starting slowly")
+        }
+        (Some(Command::Weight(_)) | None, Health::Unchecked | Health::Up(_) | Health::Down) => why,
     }
 }
 
@@ -242,40 +315,47 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::director::scene::{Scene, key, server_address, service, settings, web};
+    use crate::director::scene::{Scene, service, settings, web};
     use crate::director::{Event, Fault};
     use crate::health::Verdict::{Down, Unknown, Up};
-    use crate::table::{Change, Dump};
+    use crate::table::Change;
 
-    fn of(scene: &Scene) -> ServiceStatus {
-        Status::of(&scene.director).services.remove(0)
+    fn whole(scene: &mut Scene) -> Status {
+        let (mut status, now) = (Status::default(), scene.now);
+        scene.director.touch_all();
+        status.update(&mut scene.director, now);
+        status
+    }
+
+    fn of(scene: &mut Scene) -> Arc<ServiceStatus> {
+        whole(scene).services.pop_first().unwrap().1
     }
 
     #[test]
     fn a_service_says_what_it_does_and_why() {
         let mut scene = Scene::new(web());
         assert_eq!(
-            (of(&scene).state, of(&scene).reason.as_str()),
+            (of(&mut scene).state, of(&mut scene).reason.as_str()),
             (State::Pending, "the kernel was not read yet")
         );
-        assert!(!of(&scene).has_quorum);
+        assert!(!of(&mut scene).has_quorum);
         scene.event(Event::Started);
-        assert!(!of(&scene).has_quorum);
-        assert_eq!(of(&scene).state, State::NoServers);
-        assert_eq!(of(&scene).reason, "of 2 servers 0 down, 2 waiting for their check");
+        assert!(!of(&mut scene).has_quorum);
+        assert_eq!(of(&mut scene).state, State::NoServers);
+        assert_eq!(of(&mut scene).reason, "of 2 servers 0 down, 2 waiting for their check");
         scene.answer(&[(101, Up), (102, Down)]);
         scene.turn();
         assert_eq!(
-            (of(&scene).state, of(&scene).reason.as_str()),
+            (of(&mut scene).state, of(&mut scene).reason.as_str()),
             (State::Forwarding, "1 of 2 servers in use")
         );
-        assert!(of(&scene).has_quorum);
+        assert!(of(&mut scene).has_quorum);
         scene.fault = Some(Fault("the kernel has no IPVS: modprobe ip_vs".into()));
         scene.pass(Duration::from_secs(1));
-        assert_eq!(of(&scene).state, State::Pending);
-        assert_eq!(of(&scene).reason, "the kernel has no IPVS: modprobe ip_vs");
-        assert!(!of(&scene).has_quorum, "a director that cannot forward is none");
-        let summary = Status::of(&scene.director).summary();
+        assert_eq!(of(&mut scene).state, State::Pending);
+        assert_eq!(of(&mut scene).reason, "the kernel has no IPVS: modprobe ip_vs");
+        assert!(!of(&mut scene).has_quorum, "a director that cannot forward is none");
+        let summary = whole(&mut scene).summary();
         assert_eq!(summary, "1 service: 1 pending; the kernel has no IPVS: modprobe ip_vs");
     }
 
@@ -284,16 +364,16 @@ mod tests {
         let mut scene = Scene::new(settings(&[("web", service(50, &[101]))]));
         scene.refuse =
             |change| matches!(change, Change::NewService { .. }).then_some(nix::errno::Errno::ENOENT);
-        let scene = scene.started();
-        assert_eq!(of(&scene).state, State::Failed);
-        assert_eq!(of(&scene).reason, "the kernel has no scheduler 'rr': modprobe ip_vs_rr");
+        let mut scene = scene.started();
+        assert_eq!(of(&mut scene).state, State::Failed);
+        assert_eq!(of(&mut scene).reason, "the kernel has no scheduler 'rr': modprobe ip_vs_rr");
     }
 
     #[test]
     fn a_server_says_what_its_check_said_and_what_follows() {
         let mut scene = Scene::new(web()).started();
         scene.answer(&[(101, Down)]);
-        let [first, second] = &of(&scene).servers[..] else { panic!("two servers") };
+        let [first, second] = &of(&mut scene).servers[..] else { panic!("two servers") };
         assert_eq!(
             (first.health, first.reason.as_str(), first.in_table),
             ("down", "connection refused", false)
@@ -301,26 +381,13 @@ mod tests {
         assert_eq!(second.reason, "no answer yet; not in use until there is an answer");
         scene.answer(&[(102, Unknown)]);
         scene.pass(Duration::from_secs(11));
-        let second = &of(&scene).servers[1];
+        let second = &of(&mut scene).servers[1];
         assert_eq!((second.health, second.effective_weight, second.in_table), ("unknown", 1, true));
         assert_eq!(second.reason, "connection refused; in use until there is an answer");
         assert!(!second.stale);
         scene.event(Event::SourceLost("checkd has left the bus".into()));
-        let status = Status::of(&scene.director);
-        assert!(status.services[0].servers.iter().all(|server| server.stale));
-        assert_eq!(status.checkd_fault, "checkd has left the bus");
-    }
-
-    #[test]
-    fn connections_are_those_of_the_last_reading() {
-        let mut scene = Scene::new(web()).started();
-        scene.answer(&[(101, Up)]);
-        scene.turn();
-        let counts = Connections { active: 3, inactive: 4, persistent: 0 };
-        let connections = [((key(50), server_address(101)), counts)].into();
-        let dump = Dump { table: scene.table.clone(), connections };
-        scene.event(Event::Dumped { result: Ok(dump), took: Duration::ZERO });
-        assert_eq!(of(&scene).servers[0].connections, counts);
-        assert_eq!(of(&scene).servers[1].connections, Connections::default());
+        let status = whole(&mut scene);
+        assert!(status.services["web"].servers.iter().all(|server| server.stale));
+        assert_eq!(status.faults.checkd, "checkd has left the bus");
     }
 }

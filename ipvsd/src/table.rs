@@ -3,14 +3,26 @@
 //! The same types say what is wanted and what is there, so that `reconcile.rs` can compare the two. How they look
 //! as bytes is in `ipvs.rs`. Constants are those of the kernel header linux/ip_vs.h.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::sync::Daemons;
+use crate::tuning::TimeoutsFound;
 
 /// `IP_VS_SVC_F_PERSISTENT`: a client returns to the server that it had.
 pub const FLAG_PERSISTENT: u32 = 0x0001;
 /// `IP_VS_SVC_F_HASHED`: the kernel's own bookkeeping; it sets it on every service, and we never compare it.
 pub const FLAG_HASHED: u32 = 0x0002;
+/// `IP_VS_SVC_F_ONEPACKET`: each datagram is scheduled by itself (UDP).
+pub const FLAG_ONE_PACKET: u32 = 0x0004;
+/// `IP_VS_SVC_F_SCHED1`: what the scheduler means by it; sh and mh: another server if the one hashed to has weight 0.
+pub const FLAG_SCHEDULER_1: u32 = 0x0008;
+/// `IP_VS_SVC_F_SCHED2`: sh and mh take the source port into the hash.
+pub const FLAG_SCHEDULER_2: u32 = 0x0010;
+/// `IP_VS_SVC_F_SCHED3`: no scheduler of the kernel means anything by it.
+pub const FLAG_SCHEDULER_3: u32 = 0x0020;
 
 /// The transport protocol of a virtual service; the kernel balances only the three that have a name here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,33 +71,99 @@ pub enum Forward {
     Nat,
     /// The kernel's own mark for a server on the director itself.
     Local,
-    /// IP in IP.
-    Tunnel,
+    /// Packed into another packet, which the server takes apart.
+    Tunnel(Tunnel),
     /// Direct routing: the frame is sent on unchanged, the server answers the client by itself.
     Route,
     /// Somebody else's entry with a method that we have no name for.
     Other(u32),
 }
 
-impl Forward {
-    /// Every method that a configuration can name.
-    pub const NAMED: [Self; 3] = [Self::Nat, Self::Route, Self::Tunnel];
+/// How a tunnelled packet is packed: `IP_VS_CONN_F_TUNNEL_TYPE_…`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tunnel {
+    /// IP in IP (RFC 2003), or IPv6 in IPv6 and so on.
+    #[default]
+    Ipip,
+    /// Generic UDP Encapsulation, to this port.
+    Gue { port: u16, checksum: Checksum },
+    /// GRE (RFC 2784).
+    Gre { checksum: Checksum },
+    /// Somebody else's: type, port and flags.
+    Other { kind: u8, port: u16, flags: u16 },
+}
 
+/// `IP_VS_TUNNEL_ENCAP_FLAG_…`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksum {
+    #[default]
+    None,
+    /// Of the outer header.
+    Outer,
+    /// Remote checksum offload (GUE only).
+    Remote,
+}
+
+impl Forward {
+    /// `IP_VS_CONN_F_…`
     pub fn number(self) -> u32 {
         match self {
             Self::Nat => 0,
             Self::Local => 1,
-            Self::Tunnel => 2,
+            Self::Tunnel(_) => 2,
             Self::Route => 3,
             Self::Other(number) => number,
         }
     }
 
-    pub fn from_number(number: u32) -> Self {
-        [Self::Nat, Self::Local, Self::Tunnel, Self::Route]
-            .into_iter()
-            .find(|forward| forward.number() == number)
-            .unwrap_or(Self::Other(number))
+    /// `tunnel` is used only if the number says so.
+    pub fn from_number(number: u32, tunnel: Tunnel) -> Self {
+        match number {
+            0 => Self::Nat,
+            1 => Self::Local,
+            2 => Self::Tunnel(tunnel),
+            3 => Self::Route,
+            number => Self::Other(number),
+        }
+    }
+
+    pub fn is_tunnel(self) -> bool {
+        matches!(self, Self::Tunnel(_))
+    }
+}
+
+impl Tunnel {
+    /// Type, port and flags, as the kernel has them.
+    pub fn numbers(self) -> (u8, u16, u16) {
+        match self {
+            Self::Ipip => (0, 0, 0),
+            Self::Gue { port, checksum } => (1, port, checksum.flag()),
+            Self::Gre { checksum } => (2, 0, checksum.flag()),
+            Self::Other { kind, port, flags } => (kind, port, flags),
+        }
+    }
+
+    pub fn from_numbers(kind: u8, port: u16, flags: u16) -> Self {
+        match (kind, Checksum::from_flag(flags)) {
+            (0, Some(Checksum::None)) => Self::Ipip,
+            (1, Some(checksum)) => Self::Gue { port, checksum },
+            (2, Some(checksum)) => Self::Gre { checksum },
+            _ => Self::Other { kind, port, flags },
+        }
+    }
+}
+
+impl Checksum {
+    fn flag(self) -> u16 {
+        match self {
+            Self::None => 0,
+            Self::Outer => 1,
+            Self::Remote => 2,
+        }
+    }
+
+    fn from_flag(flag: u16) -> Option<Self> {
+        [Self::None, Self::Outer, Self::Remote].into_iter().find(|checksum| checksum.flag() == flag)
     }
 }
 
@@ -94,10 +172,32 @@ impl fmt::Display for Forward {
         match self {
             Self::Nat => f.write_str("nat"),
             Self::Local => f.write_str("local"),
-            Self::Tunnel => f.write_str("tunnel"),
+            Self::Tunnel(tunnel) => write!(f, "tunnel{tunnel}"),
             Self::Route => f.write_str("route"),
             Self::Other(number) => write!(f, "method-{number}"),
         }
+    }
+}
+
+/// Behind the word "tunnel".
+impl fmt::Display for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ipip => Ok(()),
+            Self::Gue { port, checksum } => write!(f, " gue port {port}{checksum}"),
+            Self::Gre { checksum } => write!(f, " gre{checksum}"),
+            Self::Other { kind, port, flags } => write!(f, " type-{kind} port {port} flags {flags}"),
+        }
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "",
+            Self::Outer => " with checksum",
+            Self::Remote => " with remote checksum",
+        })
     }
 }
 
@@ -175,8 +275,21 @@ impl Service {
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.scheduler)?;
+        for (flag, word) in [
+            (FLAG_ONE_PACKET, "one-packet"),
+            (FLAG_SCHEDULER_1, "flag-1"),
+            (FLAG_SCHEDULER_2, "flag-2"),
+            (FLAG_SCHEDULER_3, "flag-3"),
+        ] {
+            if self.flags & flag != 0 {
+                write!(f, " {word}")?;
+            }
+        }
         if self.flags & FLAG_PERSISTENT != 0 {
             write!(f, " persistent {}", self.timeout)?;
+        }
+        if let Some(engine) = &self.persistence_engine {
+            write!(f, " engine {engine}")?;
         }
         Ok(())
     }
@@ -197,7 +310,11 @@ pub struct Server {
 /// `nat weight 1`
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} weight {}", self.forward, self.weight)
+        write!(f, "{} weight {}", self.forward, self.weight)?;
+        if self.upper_threshold != 0 {
+            write!(f, " thresholds {} to {}", self.lower_threshold, self.upper_threshold)?;
+        }
+        Ok(())
     }
 }
 
@@ -207,6 +324,14 @@ pub struct Connections {
     pub active: u32,
     pub inactive: u32,
     pub persistent: u32,
+}
+
+impl std::ops::AddAssign for Connections {
+    fn add_assign(&mut self, other: Self) {
+        self.active = self.active.saturating_add(other.active);
+        self.inactive = self.inactive.saturating_add(other.inactive);
+        self.persistent = self.persistent.saturating_add(other.persistent);
+    }
 }
 
 /// One virtual service with its real servers.
@@ -223,7 +348,11 @@ pub type Table = BTreeMap<ServiceKey, Entry>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dump {
     pub table: Table,
-    pub connections: BTreeMap<(ServiceKey, SocketAddr), Connections>,
+    /// Shared with whoever shows them.
+    pub connections: Arc<HashMap<(ServiceKey, SocketAddr), Connections>>,
+    /// The synchronisation threads that run.
+    pub daemons: Daemons,
+    pub timeouts: TimeoutsFound,
 }
 
 /// One step from one table to another; each is one request to the kernel.

@@ -162,3 +162,26 @@ fn introspection_and_the_object_manager_tell_everything() {
     );
     assert!(ok && tree.contains("/org/trivet/Ipvs1/service/web"), "{tree}");
 }
+
+#[test]
+fn orders_are_taken_shown_with_author_and_reason_and_written_down_without_a_kernel_too() {
+    let (root, bus) = (root(), Bus::new());
+    let ipvsd = Ipvsd::start(&root, &bus);
+    wait_for("the object", || bus.of_service("web", "Name").contains("web").then_some(()));
+    bus.verb("web", "Disable", &("192.168.100.101:80", "its disk")).unwrap();
+    wait_for("the order", || {
+        let servers = bus.servers("web");
+        ["disabled", "root", "its disk"].iter().all(|part| servers.contains(part)).then_some(())
+    });
+    let file = root.path().join("var/lib/trivet/ipvsd/orders");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.starts_with("web\t192.168.100.101:80\tdisable\t"), "{text}");
+    let error = bus.verb("web", "SetWeight", &("192.168.100.101:81", 5_u16, "")).unwrap_err().to_string();
+    assert!(error.contains("its servers are 192.168.100.101:80, 192.168.100.102:80"), "{error}");
+    assert!(ipvsd.stop().success());
+    let _ipvsd = Ipvsd::start(&root, &bus);
+    wait_for("the order after a restart", || bus.servers("web").contains("its disk").then_some(()));
+    wait_for("the verb", || bus.verb("web", "ClearOverride", &("192.168.100.101:80",)).ok());
+    wait_for("its end", || (!bus.servers("web").contains("its disk")).then_some(()));
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "");
+}

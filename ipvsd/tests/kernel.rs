@@ -18,10 +18,13 @@ use daemon::testing::TempRoot;
 use ipvsd::kernel::Kernel;
 use ipvsd::service::SCHEDULERS;
 use ipvsd::table::{
-    Change, Entry, FLAG_PERSISTENT, Family, Forward, Protocol, Server, Service, ServiceKey, Table,
+    Change, Checksum, Entry, FLAG_PERSISTENT, Family, Forward, Protocol, Server, Service, ServiceKey, Table,
+    Tunnel,
 };
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
+
+const TUNNEL: Forward = Forward::Tunnel(Tunnel::Ipip);
 
 /// A namespace with IPVS, or the reason to leave the test out.
 fn kernel() -> Option<Kernel> {
@@ -50,6 +53,20 @@ fn listing() -> Vec<String> {
     let (ok, text) = run("ipvsadm", &["-Ln"]);
     assert!(ok, "{text}");
     text.lines().skip(3).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// What `ipvsadm` prints.
+fn ipvsadm_says(arguments: &str) -> String {
+    let (ok, text) = run("ipvsadm", &arguments.split_whitespace().collect::<Vec<_>>());
+    assert!(ok, "ipvsadm {arguments}: {text}");
+    text
+}
+
+fn wait_until_ipvsadm_says(arguments: &str, parts: &[&str]) {
+    wait_for(&format!("{parts:?} of ipvsadm {arguments}"), || {
+        let text = ipvsadm_says(arguments);
+        parts.iter().all(|part| text.contains(part)).then_some(())
+    });
 }
 
 fn ipvsadm(arguments: &str) {
@@ -102,7 +119,7 @@ fn services_and_servers_are_made_changed_and_removed_and_read_back_as_they_are()
         Change::NewService { key, service: service("rr", Family::V4) },
         new("192.168.100.101:8080", Forward::Nat, 1),
         new("192.168.100.102:80", Forward::Route, 65_535),
-        new("192.168.100.103:80", Forward::Tunnel, 0),
+        new("192.168.100.103:80", TUNNEL, 0),
     ];
     assert_eq!(kernel.apply(&changes).unwrap(), []);
     let expected = [
@@ -120,7 +137,7 @@ fn services_and_servers_are_made_changed_and_removed_and_read_back_as_they_are()
     (persistent.flags, persistent.timeout) = (FLAG_PERSISTENT, 300);
     let changes = [
         Change::SetService { key, service: persistent },
-        Change::SetServer { key, address: address("192.168.100.102:80"), server: server(Forward::Tunnel, 2) },
+        Change::SetServer { key, address: address("192.168.100.102:80"), server: server(TUNNEL, 2) },
         Change::DelServer { key, address: address("192.168.100.101:8080") },
     ];
     assert_eq!(kernel.apply(&changes).unwrap(), []);
@@ -152,11 +169,7 @@ fn ipv6_udp_and_sctp_services_are_taken_and_read_back() {
             address: address("[2001:db8::1]:443"),
             server: server(Forward::Route, 1),
         },
-        Change::NewServer {
-            key: six,
-            address: address("[2001:db8::2]:443"),
-            server: server(Forward::Tunnel, 1),
-        },
+        Change::NewServer { key: six, address: address("[2001:db8::2]:443"), server: server(TUNNEL, 1) },
         Change::NewService { key: udp, service: service("rr", Family::V4) },
         Change::NewServer {
             key: udp,
@@ -210,7 +223,169 @@ fn refusals_in_a_large_batch_are_told_apart_and_the_rest_is_done() {
     assert_eq!(kernel.dump().unwrap().table[&key].servers.len(), 1_999);
 }
 
+#[test]
+fn tunnels_of_every_kind_are_taken_and_read_back() {
+    let Some(mut kernel) = kernel() else { return };
+    let key = tcp("10.0.10.50:80");
+    let tunnels = [
+        Tunnel::Ipip,
+        Tunnel::Gue { port: 6080, checksum: Checksum::None },
+        Tunnel::Gue { port: 6081, checksum: Checksum::Outer },
+        Tunnel::Gue { port: 6082, checksum: Checksum::Remote },
+        Tunnel::Gre { checksum: Checksum::None },
+        Tunnel::Gre { checksum: Checksum::Outer },
+    ];
+    let mut changes = vec![Change::NewService { key, service: service("rr", Family::V4) }];
+    for (number, tunnel) in (101_u8..).zip(tunnels) {
+        let address = SocketAddr::from(([192, 168, 100, number], 80));
+        changes.push(Change::NewServer { key, address, server: server(Forward::Tunnel(tunnel), 1) });
+    }
+    // From one kind to another, in place.
+    let first = address("192.168.100.101:80");
+    let gre = Forward::Tunnel(Tunnel::Gre { checksum: Checksum::Outer });
+    changes.push(Change::SetServer { key, address: first, server: server(gre, 2) });
+    changes.push(Change::SetServer { key, address: first, server: server(TUNNEL, 3) });
+    assert_eq!(kernel.apply(&changes).unwrap(), []);
+    let mut table = Table::new();
+    changes.iter().for_each(|change| change.apply_to(&mut table));
+    assert_eq!(kernel.dump().unwrap().table, table);
+    let text = ipvsadm_says("-Ln --tun-info");
+    for line in ["gue", "6082", "gre", "ipip"] {
+        assert!(text.contains(line), "{line} is not in:\n{text}");
+    }
+}
+
 // ---- the whole daemon ----
+
+#[test]
+fn marks_all_ports_flags_thresholds_and_the_sip_engine_reach_the_kernel() {
+    let Some(_kernel) = kernel() else { return };
+    let (root, bus) = (TempRoot::new(), Bus::new());
+    let server = "[[server]]\naddress = \"192.168.100.101\"\n";
+    let file = |name: &str, text: &str| {
+        root.write(&format!("etc/trivet/ipvs.d/{name}.toml"), &format!("{text}\n{server}"));
+    };
+    file(
+        "a",
+        "addresses = [\"10.0.10.50-51:80\", \"10.0.10.50:8000-8001\"]\nscheduler = \"sh\"\nscheduler_flags = [\"sh-port\", \"sh-fallback\"]",
+    );
+    file(
+        "b",
+        "mark = 7\nscheduler = \"mh\"\nscheduler_flags = [\"mh-port\"]\npersistence = 60\npersistence_prefix = 24",
+    );
+    file("c", "address = \"10.0.10.52:*\"\npersistence = \"6min\"\nforward = \"route\"");
+    file(
+        "d",
+        "address = \"10.0.10.53:53\"\nprotocol = \"udp\"\none_packet = true\nupper_threshold = 1000\nlower_threshold = 800",
+    );
+    file(
+        "e",
+        "address = \"10.0.10.54:5060\"\nprotocol = \"udp\"\npersistence = 360\npersistence_engine = \"sip\"",
+    );
+    root.write("etc/trivet/ipvs.d/f.toml", "mark = 8\n[[server]]\naddress = \"2001:db8::1\"\n");
+    let _ipvsd = Ipvsd::start(&root, &bus);
+    let expected = [
+        "TCP 10.0.10.50:80 sh (sh-fallback,sh-port)",
+        "TCP 10.0.10.51:80 sh (sh-fallback,sh-port)",
+        "TCP 10.0.10.50:8000 sh (sh-fallback,sh-port)",
+        "TCP 10.0.10.50:8001 sh (sh-fallback,sh-port)",
+        "TCP 10.0.10.52:0 wlc persistent 360",
+        "UDP 10.0.10.53:53 wlc ops",
+        "UDP 10.0.10.54:5060 wlc persistent 360 pe sip",
+        "FWM 7 mh (mh-port) persistent 60 mask 255.255.255.0",
+        "FWM 8 IPv6 wlc",
+        "-> 192.168.100.101:8001 Masq 1 0 0",
+        "-> 192.168.100.101:0 Route 1 0 0",
+        "-> 192.168.100.101:0 Masq 1 0 0",
+        "-> [2001:db8::1]:0 Masq 1 0 0",
+    ];
+    wait_for("all services", || {
+        let found = listing();
+        let missing: Vec<_> =
+            expected.iter().filter(|line| !found.iter().any(|found| found == *line)).collect();
+        if !missing.is_empty() && found.len() >= 18 {
+            panic!("{missing:#?} are not in {found:#?}");
+        }
+        missing.is_empty().then_some(())
+    });
+    wait_until_ipvsadm_says("-Ln --thresholds", &["1000", "800"]);
+    let plan = bus.call::<Vec<String>>("/org/trivet/Ipvs1", "org.trivet.Ipvs1.Manager", "Plan");
+    assert!(plan.as_ref().is_ok_and(Vec::is_empty), "{plan:?}");
+    assert_eq!(bus.of_service("a", "Repairs"), "OwnedVariant(U64(0))");
+}
+
+#[test]
+fn timeouts_sysctls_and_sync_daemons_are_set_and_put_right_again() {
+    let Some(_kernel) = kernel() else { return };
+    let (root, bus) = (root(""), Bus::new());
+    let settings = "[timeouts]\ntcp = \"10min\"\nudp = 33\n[sysctl]\nexpire_nodest_conn = true\n[sync]\n\
+                    interface = \"lo\"\nid = 7\n";
+    root.write("etc/trivet/ipvsd.toml", settings);
+    run("ip", &["link", "set", "lo", "multicast", "on"]);
+    let ipvsd = Ipvsd::start(&root, &bus);
+    let right = |what: &str| {
+        wait_until_ipvsadm_says("-L --timeout", &["600", "33"]);
+        wait_for(what, || {
+            let (_, text) = run("cat", &["/proc/sys/net/ipv4/vs/expire_nodest_conn"]);
+            (text.trim() == "1").then_some(())
+        });
+        wait_until_ipvsadm_says(
+            "-L --daemon",
+            &["master sync daemon (mcast=lo, syncid=7", "backup sync daemon (mcast=lo"],
+        );
+    };
+    right("expire_nodest_conn");
+    ipvsd.wait_for_log("set timeouts tcp 600 s, udp 33 s");
+    ipvsd.wait_for_log("expire_nodest_conn is 0, setting it to 1");
+    ipvsadm("--set 1 2 3");
+    ipvsadm("--stop-daemon master");
+    let (ok, text) = run("sh", &["-c", "echo 0 > /proc/sys/net/ipv4/vs/expire_nodest_conn"]);
+    assert!(ok, "{text}");
+    right("expire_nodest_conn again");
+    // They outlive ipvsd, as the table does.
+    assert!(ipvsd.stop().success());
+    wait_until_ipvsadm_says("-L --daemon", &["master sync daemon", "backup sync daemon"]);
+}
+
+#[test]
+fn a_sync_daemon_on_an_interface_that_is_not_there_is_told_once_and_the_table_does_not_wait_for_it() {
+    let Some(_kernel) = kernel() else { return };
+    let (root, bus) = (root(""), Bus::new());
+    root.write("etc/trivet/ipvsd.toml", "[sync]\ninterface = \"eth7\"\nrole = \"master\"\n");
+    let ipvsd = Ipvsd::start(&root, &bus);
+    wait_for_listing("the service, unchecked", &[SERVICE, FIRST, SECOND]);
+    ipvsd.wait_for_log(
+        "cannot start sync daemon master on eth7 (id 0): there is no such interface; trying again",
+    );
+    wait_for("the fault on the bus", || {
+        let faults = bus.property("/org/trivet/Ipvs1", "org.trivet.Ipvs1.Manager", "Faults");
+        faults.contains("there is no such interface").then_some(())
+    });
+}
+
+#[test]
+fn orders_change_the_table_at_once_and_outlive_a_crash() {
+    let Some(_kernel) = kernel() else { return };
+    let (root, bus) = (root(""), Bus::new());
+    let ipvsd = Ipvsd::start(&root, &bus);
+    wait_for_listing("the service, unchecked", &[SERVICE, FIRST, SECOND]);
+    ipvsd.wait_for_log("serving org.trivet.Ipvs1 on the bus");
+    bus.verb("web", "SetWeight", &("192.168.100.101:80", 7_u16, "more memory")).unwrap();
+    let heavy = "-> 192.168.100.101:80 Masq 7 0 0";
+    assert_eq!(listing(), [SERVICE, heavy, SECOND], "done when the verb returns");
+    bus.verb("web", "Disable", &("192.168.100.102:80", "its disk")).unwrap();
+    assert_eq!(listing(), [SERVICE, heavy]);
+    ipvsd.signal(Signal::SIGKILL);
+    drop(ipvsd);
+    let _ipvsd = Ipvsd::start(&root, &bus);
+    wait_for("the order", || bus.servers("web").contains("its disk").then_some(()));
+    assert_eq!(listing(), [SERVICE, heavy]);
+    bus.verb("web", "Enable", &("192.168.100.102:80",)).unwrap();
+    bus.verb("web", "ClearOverride", &("192.168.100.101:80",)).unwrap();
+    assert_eq!(listing(), [SERVICE, FIRST, SECOND]);
+    let error = bus.verb("web", "Disable", &("192.168.100.109:80", "")).unwrap_err().to_string();
+    assert!(error.contains("has no server '192.168.100.109:80'"), "{error}");
+}
 
 fn web(options: &str) -> String {
     format!(

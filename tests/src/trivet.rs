@@ -22,11 +22,24 @@ impl Trivet {
     /// Copies a directory of tests/fixtures as the host's root and starts a bus and the daemons.
     pub fn start(host: &Host, fixture: &str, daemons: &[&str]) -> Self {
         let mut trivet = Self::prepare(host, fixture);
-        trivet.bus = Some(Bus::start(host));
-        for daemon in daemons {
-            trivet.run(host, daemon);
-        }
+        trivet.start_all(host, daemons);
         trivet
+    }
+
+    /// A bus and the daemons.
+    pub fn start_all(&mut self, host: &Host, daemons: &[&str]) {
+        self.bus = Some(Bus::start(host));
+        for daemon in daemons {
+            self.run(host, daemon);
+        }
+    }
+
+    /// Writes a drop-in, such as "vrrp.d/gateway.toml".
+    pub fn write(&self, name: &str, text: &str) {
+        let file = self.file(name);
+        std::fs::create_dir_all(file.parent().expect("below etc/trivet"))
+            .expect("making a directory in the lab");
+        std::fs::write(file, text).expect("writing a drop-in");
     }
 
     /// The root directory only: neither bus nor daemon runs yet.
@@ -39,13 +52,9 @@ impl Trivet {
     /// The same with files of the test's own, such as ("vrrp.d/gateway.toml", TEXT).
     pub fn with_files(host: &Host, files: &[(&str, &str)]) -> Self {
         let root = host.directory().join("root");
-        for (name, text) in files {
-            let file = root.join("etc/trivet").join(name);
-            std::fs::create_dir_all(file.parent().expect("below etc/trivet"))
-                .expect("making a directory in the lab");
-            std::fs::write(file, text).expect("writing a drop-in");
-        }
-        Self { root, processes: BTreeMap::new(), bus: None }
+        let trivet = Self { root, processes: BTreeMap::new(), bus: None };
+        files.iter().for_each(|(name, text)| trivet.write(name, text));
+        trivet
     }
 
     /// Starts one daemon (again).

@@ -1,6 +1,5 @@
 //! `org.trivet.Vrrp1` on the system bus: what is shown comes from the last snapshot, verbs go to the loop.
 
-mod authority;
 mod checks;
 mod rows;
 mod services;
@@ -14,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
+use daemon::authority::authorize;
 use daemon::bus::{Model, Objects, Reply, Service, Session, announce_changes, ask, path_element, properties};
 use daemon::queue::Sender;
 use futures_channel::mpsc;
@@ -255,7 +255,7 @@ impl RouterObject {
         #[zbus(header)] header: Header<'_>,
         #[zbus(connection)] connection: &Connection,
     ) -> fdo::Result<()> {
-        authority::authorize(connection, &header, "org.trivet.vrrp1.announce").await?;
+        authorize(connection, &header, "org.trivet.vrrp1.announce").await?;
         let command = |reply| Command::Announce(self.name.clone(), reply);
         ask(&self.commands, command).await?.map_err(fdo::Error::Failed)
     }
@@ -269,7 +269,7 @@ impl RouterObject {
         on: bool,
         reason: String,
     ) -> fdo::Result<()> {
-        let by = authority::authorize(connection, &header, "org.trivet.vrrp1.set-maintenance").await?;
+        let by = authorize(connection, &header, "org.trivet.vrrp1.set-maintenance").await?;
         let router = self.name.clone();
         let command = |reply| Command::SetMaintenance { router, on, reason, by, reply };
         ask(&self.commands, command).await?.map_err(fdo::Error::Failed)

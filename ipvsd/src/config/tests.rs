@@ -1,13 +1,42 @@
+mod refused;
+
+use std::time::Duration;
+
 use daemon::testing::TempRoot;
 
 use super::*;
+use crate::orders::parse_backend;
+use crate::service::{AllDown, Initially, OnFailure, Quorum, RealServer, VirtualService};
+use crate::sync::{Role, SyncSettings};
+use crate::table::{
+    Checksum, FLAG_ONE_PACKET, FLAG_SCHEDULER_1, FLAG_SCHEDULER_2, Family, Forward, Protocol, ServiceKey,
+    Tunnel,
+};
+use crate::tuning::Timeouts;
 
 fn load_one(text: &str) -> (Settings, String) {
     let root = TempRoot::new();
     root.write("etc/trivet/ipvs.d/web.toml", text);
     root.write("etc/trivet/check.d/drupal.toml", "type = \"http\"\n");
+    root.write("etc/trivet/vrrp.d/gateway.toml", "");
+    root.write("etc/trivet/vrrp.d/gateway.toml", "interface = \"eth0\"\n");
     let (settings, report) = load(root.path());
     (settings, report.to_string())
+}
+
+/// A service without a mistake.
+fn web(text: &str) -> Arc<VirtualService> {
+    let (settings, report) = load_one(text);
+    assert_eq!(report, "");
+    Arc::clone(&settings.services["web"])
+}
+
+fn server<'a>(service: &'a VirtualService, address: &str) -> &'a RealServer {
+    &service.servers[&parse_backend(address).unwrap()]
+}
+
+fn fronts(service: &VirtualService) -> Vec<String> {
+    service.fronts.iter().map(ToString::to_string).collect()
 }
 
 fn assert_says(text: &str, parts: &[&str]) {
@@ -19,8 +48,7 @@ fn assert_says(text: &str, parts: &[&str]) {
 
 #[test]
 fn the_example_of_the_architecture_is_read() {
-    let (settings, report) = load_one(
-        r#"
+    let web = web(r#"
 address = "10.0.10.50:80"
 protocol = "tcp"
 scheduler = "rr"
@@ -36,31 +64,203 @@ address = "192.168.100.102:8080"
 weight = 7
 check = "tcp"
 inhibit_on_failure = true
-"#,
-    );
-    assert_eq!(report, "");
-    let web = &settings.services["web"];
-    assert_eq!(web.key().to_string(), "tcp 10.0.10.50:80");
-    assert_eq!((web.scheduler.as_str(), web.forward, web.persistence), ("rr", Forward::Nat, None));
-    let server = &web.servers[&"192.168.100.101:80".parse().unwrap()];
+"#);
+    assert_eq!(fronts(&web), ["tcp 10.0.10.50:80"]);
+    assert_eq!((web.scheduler.as_str(), web.forward, &web.persistence), ("rr", Forward::Nat, &None));
+    let first = server(&web, "192.168.100.101:80");
     assert_eq!(
-        (server.weight, server.check.as_deref(), server.inhibit_on_failure),
-        (1, Some("drupal"), false)
+        (first.weight, first.check.as_deref(), first.on_failure),
+        (1, Some("drupal"), OnFailure::Remove)
     );
-    let server = &web.servers[&"192.168.100.102:8080".parse().unwrap()];
-    assert_eq!((server.weight, server.check.as_deref(), server.inhibit_on_failure), (7, Some("tcp"), true));
+    let second = server(&web, "192.168.100.102:8080");
+    assert_eq!(
+        (second.weight, second.check.as_deref(), second.on_failure),
+        (7, Some("tcp"), OnFailure::Inhibit)
+    );
+    assert_eq!(second.target.to_string(), "192.168.100.102:8080");
 }
 
 #[test]
 fn defaults_are_keepalived_s_and_a_server_without_a_port_has_the_services() {
-    let (settings, report) = load_one(
+    let web = web(
         "address = \"[2001:db8::50]:443\"\npersistence = \"5min\"\nforward = \"route\"\n[[server]]\naddress = \"2001:db8::1\"\n",
     );
-    assert_eq!(report, "");
-    let web = &settings.services["web"];
-    assert_eq!((web.scheduler.as_str(), web.protocol, web.persistence), ("wlc", Protocol::Tcp, Some(300)));
-    let server = &web.servers[&"[2001:db8::1]:443".parse().unwrap()];
+    assert_eq!((web.scheduler.as_str(), web.protocol), ("wlc", Protocol::Tcp));
+    assert_eq!(web.persistence.as_ref().map(|persistence| persistence.timeout), Some(300));
+    let server = server(&web, "2001:db8::1");
     assert_eq!((server.weight, server.forward, server.check.as_deref()), (1, Forward::Route, None));
+    assert_eq!(server.target.to_string(), "[2001:db8::1]:443");
+    assert_eq!((web.quorum, web.all_down), (Quorum { weight: 1, hysteresis: 0 }, AllDown::Drop));
+    assert!(web.slow_start.is_zero() && web.while_active.is_none() && web.sorry.is_none());
+}
+
+const ONE_SERVER: &str = "[[server]]\naddress = \"192.168.100.101\"\n";
+
+#[test]
+fn one_service_may_have_several_addresses_ports_and_marks() {
+    let several = web(&format!(
+        "addresses = [\"10.0.0.1-2:80\", \"10.0.0.1:8000-8001\"]\nmarks = [1, 2]\n{ONE_SERVER}"
+    ));
+    assert_eq!(
+        fronts(&several),
+        [
+            "tcp 10.0.0.1:80",
+            "tcp 10.0.0.2:80",
+            "tcp 10.0.0.1:8000",
+            "tcp 10.0.0.1:8001",
+            "fwmark 1",
+            "fwmark 2"
+        ]
+    );
+    assert_eq!(server(&several, "192.168.100.101").target.to_string(), "192.168.100.101:80");
+    let marked = web("mark = 7\n[[server]]\naddress = \"2001:db8::1\"\n");
+    assert_eq!(marked.fronts, [ServiceKey::Mark { family: Family::V6, mark: 7 }]);
+    assert_eq!(server(&marked, "2001:db8::1").target.port(), 0);
+    let all_ports = web(&format!("address = \"10.0.0.1:*\"\npersistence = \"6min\"\n{ONE_SERVER}"));
+    assert_eq!(fronts(&all_ports), ["tcp 10.0.0.1:0"]);
+}
+
+#[test]
+fn what_cannot_be_behind_a_mark_or_all_ports_is_refused() {
+    assert_says("mark = 0\n", &["a firewall mark must be from 1 to 4294967295"]);
+    assert_says("mark = \"1\"\n", &["a firewall mark must be from 1"]);
+    assert_says(
+        "address = \"10.0.0.1:80\"\nfamily = \"ipv6\"\n",
+        &["about firewall marks, and there is none"],
+    );
+    assert_says("address = \"10.0.0.1:*\"\n", &["it needs 'persistence'", "write persistence = \"5min\""]);
+    assert_says(
+        "mark = 1\nforward = \"route\"\n[[server]]\naddress = \"192.168.100.101:80\"\n",
+        &["packets keep their port, so the server's must be that of fwmark 1"],
+    );
+    assert_says("addresses = [1]\n", &["an address must be a string, not an integer"]);
+    assert_says(
+        "addresses = [\"10.0.0.1:80\", \"10.0.0.1:79-81\"]\n",
+        &["tcp 10.0.0.1:80 is already the service of"],
+    );
+}
+
+#[test]
+fn schedulers_have_flags_of_their_own() {
+    let flags = |scheduler: &str, flags: &str| {
+        web(&format!(
+            "address = \"10.0.0.1:80\"\nscheduler = \"{scheduler}\"\nscheduler_flags = [{flags}]\n{ONE_SERVER}"
+        ))
+        .flags
+    };
+    assert_eq!(flags("sh", "\"sh-port\", \"sh-fallback\""), FLAG_SCHEDULER_1 | FLAG_SCHEDULER_2);
+    assert_eq!(flags("mh", "\"mh-fallback\""), FLAG_SCHEDULER_1);
+    assert_eq!(flags("mh", "\"mh-port\""), FLAG_SCHEDULER_2);
+    let wrong = "address = \"10.0.0.1:80\"\nscheduler = \"sh\"\nscheduler_flags = [\"mh-port\", 1]\n";
+    assert_says(
+        wrong,
+        &["scheduler 'sh' has no flag 'mh-port'", "its flags are sh-fallback, sh-port", "must be a string"],
+    );
+    assert_says(
+        "address = \"10.0.0.1:80\"\nscheduler_flags = [\"sh-port\"]\n",
+        &["only sh and mh have flags"],
+    );
+    let udp = web(&format!("address = \"10.0.0.1:53\"\nprotocol = \"udp\"\none_packet = true\n{ONE_SERVER}"));
+    assert_eq!(udp.flags, FLAG_ONE_PACKET);
+    assert_says(
+        "address = \"10.0.0.1:80\"\none_packet = true\n",
+        &["about datagrams, and the protocol is tcp"],
+    );
+}
+
+#[test]
+fn persistence_may_be_of_networks_and_of_calls() {
+    let sip = web(&format!(
+        "address = \"10.0.0.1:5060\"\nprotocol = \"udp\"\npersistence = \"1h\"\npersistence_prefix = 24\npersistence_engine = \"sip\"\n{ONE_SERVER}"
+    ));
+    let persistence = sip.persistence.as_ref().unwrap();
+    assert_eq!(
+        (persistence.timeout, persistence.prefix, persistence.engine.as_deref()),
+        (3600, Some(24), Some("sip"))
+    );
+    assert_says(
+        "address = \"10.0.0.1:80\"\npersistence_prefix = 24\n",
+        &["without 'persistence' this says nothing"],
+    );
+    let text = "address = \"10.0.0.1:80\"\npersistence = 60\npersistence_prefix = 64\n";
+    assert_says(text, &["must be from 0 to 32 for IPv4"]);
+    let text = "address = \"10.0.0.1:80\"\npersistence = 60\npersistence_engine = \"sip\"\n";
+    assert_says(text, &["reads UDP datagrams"]);
+}
+
+#[test]
+fn tunnels_are_of_three_kinds_for_the_service_or_for_one_server() {
+    let text = "address = \"10.0.0.1:80\"\nforward = \"tunnel\"\ntunnel_type = \"gue\"\ntunnel_port = 6080\n\
+                [[server]]\naddress = \"2001:db8::1\"\n[[server]]\naddress = \"192.168.100.102\"\n\
+                tunnel_type = \"gre\"\ntunnel_checksum = \"csum\"\n\
+                [[server]]\naddress = \"192.168.100.103\"\nforward = \"nat\"\n";
+    let tunnels = web(text);
+    let forward = |address| server(&tunnels, address).forward;
+    assert_eq!(forward("2001:db8::1"), Forward::Tunnel(Tunnel::Gue { port: 6080, checksum: Checksum::None }));
+    assert_eq!(forward("192.168.100.102"), Forward::Tunnel(Tunnel::Gre { checksum: Checksum::Outer }));
+    assert_eq!(forward("192.168.100.103"), Forward::Nat);
+    let tunnel =
+        |lines: &str| format!("address = \"10.0.0.1:80\"\nforward = \"tunnel\"\n{lines}\n{ONE_SERVER}");
+    assert_says(&tunnel("tunnel_type = \"gue\""), &["GUE needs 'tunnel_port'"]);
+    assert_says(&tunnel("tunnel_port = 6080"), &["IP in IP has no 'tunnel_port'"]);
+    assert_says(
+        &tunnel("tunnel_type = \"gre\"\ntunnel_checksum = \"remcsum\""),
+        &["GRE has no remote checksum"],
+    );
+    let nat = format!("address = \"10.0.0.1:80\"\ntunnel_type = \"gre\"\n{ONE_SERVER}");
+    assert_says(&nat, &["'tunnel_type' says nothing where forward is \"nat\""]);
+}
+
+#[test]
+fn quorum_sorry_server_and_last_stand_are_read_and_must_agree() {
+    let service = "address = \"10.0.0.1:80\"\n";
+    let two = "[[server]]\naddress = \"192.168.100.101\"\nweight = 5\n[[server]]\naddress = \"192.168.100.102\"\nweight = 5\n";
+    let sorry = web(&format!(
+        "{service}quorum = 4\nhysteresis = 2\nsorry_server = {{ address = \"192.168.100.200:8080\", forward = \"nat\" }}\nall_down = \"sorry\"\n{two}"
+    ));
+    assert_eq!(sorry.quorum, Quorum { weight: 4, hysteresis: 2 });
+    assert_eq!(sorry.sorry.unwrap().backend.to_string(), "192.168.100.200:8080");
+    let keep = web(&format!("{service}all_down = \"keep\"\ninitially = \"admitted\"\n{two}"));
+    assert_eq!(keep.all_down, AllDown::Keep);
+    assert_eq!(server(&keep, "192.168.100.101").initially, Initially::Admitted);
+    for (lines, part) in [
+        ("quorum = 0", "'quorum' must be from 1"),
+        ("quorum = 11", "the servers' weights together are 10: this quorum is never reached"),
+        ("quorum = 9\nhysteresis = 2", "never reached"),
+        ("quorum = 2\nhysteresis = 2", "'hysteresis' must be less than the quorum, 2"),
+        ("all_down = \"sorry\"", "and there is no sorry server"),
+        ("all_down = \"keep\"\nsorry_server = \"192.168.100.200\"", "there is a sorry server"),
+        ("sorry_server = \"192.168.100.101\"", "is one of the servers too"),
+        ("sorry_server = \"10.0.0.1:80\"", "the address of its own service"),
+        ("sorry_server = { forward = \"nat\" }", "'address' is missing"),
+    ] {
+        assert_says(&format!("{service}{lines}\n{two}"), &[part]);
+    }
+}
+
+#[test]
+fn thresholds_slow_start_and_the_virtual_router_are_read() {
+    let text = "address = \"10.0.0.1:80\"\nupper_threshold = 1000\nlower_threshold = 800\nslow_start = \"30s\"\nwhile_active = \"gateway\"\n\
+                [[server]]\naddress = \"192.168.100.101\"\nweight = 100\n[[server]]\naddress = \"192.168.100.102\"\nlower_threshold = 0\n";
+    let web = web(text);
+    let thresholds = |address| {
+        let server = server(&web, address);
+        (server.upper_threshold, server.lower_threshold)
+    };
+    assert_eq!((thresholds("192.168.100.101"), thresholds("192.168.100.102")), ((1000, 800), (1000, 0)));
+    assert_eq!((web.slow_start, web.while_active.as_deref()), (Duration::from_secs(30), Some("gateway")));
+    assert_says(
+        "address = \"10.0.0.1:80\"\nlower_threshold = 5\n",
+        &["lower_threshold 5 is above upper_threshold 0"],
+    );
+    assert_says(
+        &format!("address = \"10.0.0.1:80\"\nslow_start = 10\n{ONE_SERVER}"),
+        &["warning: slow_start has no effect on servers of weight 1"],
+    );
+    assert_says(
+        "address = \"10.0.0.1:80\"\nwhile_active = \"gatway\"\n",
+        &["there is no virtual router 'gatway'", "did you mean \"gateway\"?"],
+    );
 }
 
 #[test]
@@ -80,7 +280,7 @@ weight = 65536
 wieght = 1
 "#,
         &[
-            "web.toml:2:11: error: 'address' is not an address and a port: write \"10.0.10.50:80\"",
+            "web.toml:2:11: error: '10.0.10.50 80' is not an address and a port: write \"10.0.10.50:80\"",
             "web.toml:3:12: error: 'protocol' cannot be \"TCP\"",
             "write \"tcp\"",
             "web.toml:4:13: error: there is no scheduler 'rrr'",
@@ -109,7 +309,9 @@ fn keepalived_s_words_are_answered_with_ours() {
         ("real_server", "write [[server]]"),
         ("TCP_CHECK", "write check = \"tcp\""),
         ("PING_CHECK", "write check = \"ping\""),
-        ("sorry_server", "cannot do this yet"),
+        ("persistence_granularity", "write persistence_prefix = 24"),
+        ("ops", "write one_packet = true"),
+        ("ha_suspend", "write while_active ="),
     ] {
         let text = format!("address = \"10.0.0.1:80\"\n{key} = 1\n");
         assert_says(&text, &[&format!("unknown key '{key}'"), answer]);
@@ -157,10 +359,10 @@ fn a_server_is_there_once_and_reachable_by_its_way_of_forwarding() {
     let service = "address = \"10.0.0.1:80\"\nforward = \"route\"\n";
     let server = |address: &str| format!("[[server]]\naddress = \"{address}\"\n");
     let twice = format!("{service}{}{}", server("10.1.0.1:80"), server("10.1.0.1"));
-    assert_says(&twice, &["web.toml:6:11: error: server 10.1.0.1:80 is already at", "web.toml:4:11\n"]);
+    assert_says(&twice, &["web.toml:6:11: error: server 10.1.0.1 is already at", "web.toml:4:11\n"]);
     assert_says(
         &format!("{service}{}", server("10.1.0.1:8080")),
-        &["the server's port must be the service's, 80"],
+        &["the server's must be that of tcp 10.0.0.1:80"],
     );
     assert_says(&format!("{service}{}", server("2001:db8::1")), &["of another family"]);
     assert_says(&format!("{service}{}", server("10.0.0.1")), &["the address of its own service"]);
@@ -217,6 +419,44 @@ fn daemon_wide_settings_are_optional() {
     );
 }
 
+#[test]
+fn timeouts_sysctls_and_the_sync_daemon_are_checked_configuration() {
+    let root = TempRoot::new();
+    root.write("etc/trivet/vrrp.d/gateway.toml", "interface = \"eth0\"\n");
+    let all = "exclusive = true\n[timeouts]\ntcp = \"15min\"\nudp = 60\n[sysctl]\nconntrack = true\n\
+               sloppy_tcp = false\nsync_ports = 4\n[sync]\ninterface = \"eth1\"\nid = 7\nvirtual_router = \"gateway\"\n";
+    root.write("etc/trivet/ipvsd.toml", all);
+    let (settings, report) = load(root.path());
+    assert!(report.is_empty(), "{report}");
+    assert!(settings.exclusive);
+    assert_eq!(settings.tuning.timeouts, Timeouts { tcp: Some(900), tcp_fin: None, udp: Some(60) });
+    let sysctls: Vec<_> = settings.tuning.sysctls.into_iter().collect();
+    assert_eq!(sysctls, [("conntrack", 1), ("sloppy_tcp", 0), ("sync_ports", 4)]);
+    let SyncSettings::Managed { link, role } = settings.sync else { panic!("managed") };
+    assert_eq!((&*link.interface, link.id, role), ("eth1", 7, Role::Follow("gateway".into())));
+    for (text, part) in [
+        ("[timeouts]\ntcp = 0\n", "'tcp' must be from 1s to 31d"),
+        ("[timeouts]\ntcpfin = 5\n", "write tcp_fin"),
+        ("[sysctl]\nconntrack = 1\n", "'conntrack' must be true or false"),
+        ("[sysctl]\ncontrack = true\n", "did you mean 'conntrack'?"),
+        ("[sysctl]\ndrop_entry = 4\n", "'drop_entry' must be from 0 to 3"),
+        ("[sync]\nid = 7\n", "'interface' is missing"),
+        ("[sync]\ninterface = \"eth1\"\nid = 256\n", "'id' must be from 0 to 255"),
+        ("[sync]\ninterface = \"eth1\"\nrole = \"main\"\n", "'role' cannot be \"main\""),
+        (
+            "[sync]\ninterface = \"eth1\"\nrole = \"both\"\nvirtual_router = \"gateway\"\n",
+            "cannot both be given",
+        ),
+        ("[sync]\ninterface = \"eth1\"\ngroup = \"10.0.0.1\"\n", "not a multicast address"),
+        ("[sync]\ninterface = \"0123456789abcdef\"\n", "at most 15 bytes"),
+        ("lvs_timeouts = 1\n", "write [timeouts]"),
+    ] {
+        root.write("etc/trivet/ipvsd.toml", text);
+        let report = load(root.path()).1.to_string();
+        assert!(report.contains(part), "{text}: {report}");
+    }
+}
+
 /// The examples of one directory, copied to where they would be used. Returns how many there are.
 fn install_examples(root: &TempRoot, directory: &str) -> usize {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/trivet").join(directory);
@@ -232,23 +472,29 @@ fn install_examples(root: &TempRoot, directory: &str) -> usize {
 }
 
 #[test]
-fn the_commented_examples_are_valid_and_name_checks_that_are_examples_too() {
+fn the_commented_examples_are_valid_and_name_checks_and_routers_that_are_examples_too() {
     let root = TempRoot::new();
     install_examples(&root, "check.d");
     let count = install_examples(&root, "ipvs.d");
+    let routers = install_examples(&root, "vrrp.d");
     let settings = include_str!("../../../etc/trivet/ipvsd.toml.example");
-    // What is commented out are the defaults.
-    root.write(
-        "etc/trivet/ipvsd.toml",
-        &settings
-            .replace("\n#health", "\nhealth")
-            .replace("\n#resync", "\nresync")
-            .replace("\n#log", "\nlog"),
-    );
+    let (defaults, examples) = settings.split_once("What follows are examples.").unwrap();
+    // What is commented out: a key or a table's head, not a sentence.
+    let used = |text: &str| {
+        let is_commented = |line: &str| line.starts_with('#') && !line.starts_with("# ");
+        let lines = text.lines().filter(|line| is_commented(line)).map(|line| format!("{}\n", &line[1..]));
+        lines.collect::<String>()
+    };
+    root.write("etc/trivet/ipvsd.toml", &used(defaults));
     let (settings, report) = load(root.path());
     assert!(report.is_empty(), "{report}");
-    assert!(count >= 3 && settings.services.len() == count);
-    let defaults = Settings::default();
-    assert_eq!((settings.grace, settings.resync), (defaults.grace, defaults.resync));
-    assert_eq!(settings.log_level, defaults.log_level);
+    assert!(count >= 13 && settings.services.len() == count && routers > 0);
+    assert_eq!(Settings { services: BTreeMap::new(), ..settings }, Settings::default());
+    assert_eq!(used(defaults).lines().count(), 4);
+    root.write("etc/trivet/ipvsd.toml", &used(examples));
+    let (settings, report) = load(root.path());
+    assert!(report.is_empty(), "{report}");
+    assert_eq!(settings.tuning.sysctls.len(), 4);
+    assert!(settings.tuning.timeouts.tcp_fin.is_some());
+    assert_eq!(settings.sync.followed().as_deref(), Some("gateway"));
 }

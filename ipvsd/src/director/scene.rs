@@ -2,24 +2,38 @@
 
 use super::*;
 use crate::health::Verdict;
-use crate::service::{RealServer, VirtualService};
-use crate::table::{Entry, Forward, Protocol, Server, Service};
+use crate::orders::Order;
+use crate::service::{AllDown, Backend, Initially, OnFailure, Quorum, RealServer, VirtualService};
+use crate::sync::Daemons;
+use crate::table::{Connections, Entry, Forward, Protocol, Server, Service};
+use crate::tuning::TimeoutsFound;
 
 /// A director, a kernel that answers as the real one does, and what was said and done.
 pub(crate) struct Scene {
     pub(crate) director: Director,
     pub(crate) table: Table,
+    pub(crate) connections: HashMap<(ServiceKey, SocketAddr), Connections>,
+    pub(crate) daemons: Daemons,
+    pub(crate) timeouts: TimeoutsFound,
+    pub(crate) sysctls: BTreeMap<&'static str, Result<u32, String>>,
     /// What the kernel answers instead of doing a change.
     pub(crate) refuse: fn(&Change) -> Option<Errno>,
     /// How many changes the kernel refused by that.
     pub(crate) refused: usize,
     pub(crate) fault: Option<Fault>,
     pub(crate) now: Instant,
+    began: Instant,
     pub(crate) applied: Vec<Change>,
+    pub(crate) set: Vec<Setting>,
     pub(crate) log: Vec<(Level, String)>,
     pub(crate) watched: Vec<Target>,
+    pub(crate) followed: BTreeSet<Arc<str>>,
     pub(crate) remembered: BTreeSet<ServiceKey>,
+    pub(crate) orders: Orders,
 }
+
+/// CLOCK_REALTIME at the beginning of a scene, microseconds.
+const EPOCH: u64 = 1_700_000_000_000_000;
 
 impl Scene {
     pub(crate) fn new(settings: Settings) -> Self {
@@ -27,20 +41,48 @@ impl Scene {
     }
 
     pub(crate) fn with_kernel(settings: Settings, table: Table, owned: BTreeSet<ServiceKey>) -> Self {
+        Self::with_all(settings, table, owned, Orders::new())
+    }
+
+    pub(crate) fn with_all(
+        settings: Settings,
+        table: Table,
+        owned: BTreeSet<ServiceKey>,
+        orders: Orders,
+    ) -> Self {
         #[expect(clippy::disallowed_methods, reason = "a test needs some point to count from")]
         let now = Instant::now();
         Self {
-            director: Director::new(settings, owned.clone()),
+            director: Director::new(settings, owned.clone(), orders.clone()),
             table,
+            connections: HashMap::new(),
+            daemons: Daemons::new(),
+            timeouts: TimeoutsFound { tcp: 900, tcp_fin: 120, udp: 300 },
+            sysctls: BTreeMap::new(),
             refuse: |_| None,
             refused: 0,
             fault: None,
             now,
+            began: now,
             applied: Vec::new(),
+            set: Vec::new(),
             log: Vec::new(),
             watched: Vec::new(),
+            followed: BTreeSet::new(),
             remembered: owned,
+            orders,
         }
+    }
+
+    /// Another run of the daemon on the same machine: the kernel and the files are as they are.
+    pub(crate) fn restarted(&self, settings: Settings) -> Self {
+        let mut scene =
+            Self::with_all(settings, self.table.clone(), self.remembered.clone(), self.orders.clone());
+        scene.now = self.now;
+        scene.began = self.began;
+        scene.connections.clone_from(&self.connections);
+        scene.daemons.clone_from(&self.daemons);
+        scene.started()
     }
 
     pub(crate) fn started(mut self) -> Self {
@@ -48,17 +90,51 @@ impl Scene {
         self
     }
 
+    pub(crate) fn at(&self) -> Moment {
+        let since = self.now.saturating_duration_since(self.began).as_micros();
+        Moment { now: self.now, real: EPOCH + u64::try_from(since).unwrap() }
+    }
+
     /// Let an event happen, with everything that follows from it at once.
     pub(crate) fn event(&mut self, event: Event) {
-        for action in self.director.on_event(self.now, event) {
+        let actions = self.director.on_event(self.at(), event);
+        self.perform(actions);
+    }
+
+    pub(crate) fn dump(&self) -> Dump {
+        Dump {
+            table: self.table.clone(),
+            connections: Arc::new(self.connections.clone()),
+            daemons: self.daemons.clone(),
+            timeouts: self.timeouts,
+        }
+    }
+
+    pub(crate) fn perform(&mut self, actions: Actions) {
+        for action in actions {
             match action {
                 Action::Watch(targets) => self.watched = targets,
+                Action::Follow(routers) => self.followed = routers,
                 Action::Remember(owned) => self.remembered = owned,
+                Action::RememberOrders(orders) => self.orders = orders,
                 Action::Log(level, text) => self.log.push((level, text)),
                 Action::Dump => {
-                    let dump = Dump { table: self.table.clone(), connections: BTreeMap::new() };
-                    let result = self.fault.clone().map_or(Ok(dump), Err);
+                    let result = self.fault.clone().map_or_else(|| Ok(self.dump()), Err);
                     self.event(Event::Dumped { result, took: Duration::from_millis(1) });
+                }
+                Action::ReadSysctls(names) => {
+                    let read = |name| self.sysctls.get(name).cloned().unwrap_or(Ok(0));
+                    let found = names.into_iter().map(|name| (name, read(name))).collect();
+                    self.event(Event::SysctlsRead(found));
+                }
+                Action::Set(what) => {
+                    self.set.push(what.clone());
+                    match &what {
+                        Setting::Sync(change) => change.apply_to(&mut self.daemons),
+                        Setting::Timeouts(timeouts) => timeouts.apply_to(&mut self.timeouts),
+                        Setting::Sysctl(name, value) => drop(self.sysctls.insert(name, Ok(*value))),
+                    }
+                    self.event(Event::Set { what, result: Ok(()) });
                 }
                 Action::Apply(changes) => {
                     let result = self.apply(&changes);
@@ -66,6 +142,23 @@ impl Scene {
                 }
             }
         }
+    }
+
+    /// An operator's order about a server of "web".
+    pub(crate) fn order(&mut self, server: u8, verb: Verb) {
+        let request = Request {
+            service: "web".into(),
+            server: server_address(server).to_string(),
+            verb,
+            author: "alice (uid 1000)".into(),
+            reason: "its disk".into(),
+        };
+        let actions = self.director.order(self.at(), &request).unwrap();
+        self.perform(actions);
+    }
+
+    pub(crate) fn ordered(&self, server: u8) -> Option<&Order> {
+        self.orders.get(&(Arc::from("web"), backend_with_port(server)))
     }
 
     fn apply(&mut self, changes: &[Change]) -> Vec<(usize, Errno)> {
@@ -158,27 +251,46 @@ pub(crate) fn server_address(number: u8) -> SocketAddr {
     format!("192.168.100.{number}:80").parse().unwrap()
 }
 
+/// Without a port: it has the service's.
+pub(crate) fn backend(number: u8) -> Backend {
+    Backend { ip: server_address(number).ip(), port: None }
+}
+
+pub(crate) fn backend_with_port(number: u8) -> Backend {
+    Backend { port: Some(80), ..backend(number) }
+}
+
 pub(crate) fn service(number: u8, servers: &[u8]) -> VirtualService {
-    let real = RealServer {
+    let real = |number| RealServer {
         weight: 1,
         forward: Forward::Nat,
+        upper_threshold: 0,
+        lower_threshold: 0,
         check: Some("http".into()),
-        inhibit_on_failure: false,
+        target: server_address(number),
+        on_failure: OnFailure::Remove,
+        initially: Initially::Withheld,
     };
     VirtualService {
+        fronts: vec![key(number)],
         protocol: Protocol::Tcp,
-        address: format!("10.0.10.{number}:80").parse().unwrap(),
         scheduler: "rr".into(),
+        flags: 0,
+        persistence: None,
         forward: Forward::Nat,
         check: Some("http".into()),
-        persistence: None,
-        servers: servers.iter().map(|number| (server_address(*number), real.clone())).collect(),
+        servers: servers.iter().map(|number| (backend_with_port(*number), real(*number))).collect(),
+        quorum: Quorum::default(),
+        sorry: None,
+        all_down: AllDown::Drop,
+        slow_start: Duration::ZERO,
+        while_active: None,
     }
 }
 
 pub(crate) fn settings(services: &[(&str, VirtualService)]) -> Settings {
-    let services = services.iter().map(|(name, service)| ((*name).to_owned(), service.clone())).collect();
-    Settings { services, ..Settings::default() }
+    let service = |(name, service): &(&str, VirtualService)| (Arc::from(*name), Arc::new(service.clone()));
+    Settings { services: services.iter().map(service).collect(), ..Settings::default() }
 }
 
 pub(crate) fn web() -> Settings {

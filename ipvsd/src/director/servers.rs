@@ -1,45 +1,64 @@
 //! The director's dealings with health: what follows from checkd's answers, and from their absence.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use daemon::units::format_duration;
 use log::Level;
 
-use super::{Actions, Director, Kernel};
-use crate::health::{Answer, Source, Target, Verdict};
-use crate::service::Admission;
-use crate::table::{Entry, ServiceKey};
+use super::services::{Run, target};
+use super::{Actions, Director, Kernel, Moment};
+use crate::health::{Answer, Source, Verdict};
+use crate::posture::{Admission, Health, Posture, Stand};
+use crate::service::{Backend, Initially, VirtualService};
+use crate::table::{ServiceKey, Table};
+
+/// More servers than this that change in one answer are reported as one number.
+const VERDICT_REPORTS: usize = 50;
 
 impl Director {
-    pub(super) fn answered(&mut self, now: Instant, answers: &[Answer], actions: &mut Actions) {
+    pub(super) fn answered(&mut self, at: Moment, answers: &[Answer], actions: &mut Actions) {
         if self.health.hear_source() {
             actions.log(Level::Info, "checkd answers".into());
+            self.touched.extend(self.runs.keys().cloned());
         }
-        let take = |answer| Some((answer, self.health.take(answer)?));
-        let changed: Vec<(&Answer, Verdict)> = answers.iter().filter_map(take).collect();
-        for (answer, former) in &changed {
-            self.log_verdict(answer, *former, actions);
+        let mut changed: Vec<(&Answer, Verdict)> = Vec::new();
+        for answer in answers {
+            let Some(seats) = self.seats.get(&answer.target) else { continue };
+            self.touched.extend(seats.iter().map(|(name, _)| Arc::clone(name)));
+            if let Some(former) = self.health.take(answer) {
+                self.dirty.extend(seats.iter().map(|(name, _)| Arc::clone(name)));
+                changed.push((answer, former));
+            }
         }
         if changed.iter().any(|(answer, _)| answer.verdict == Verdict::Down) {
-            self.reconcile(now, actions);
+            self.reconcile(at, actions);
         } else if !changed.is_empty() {
             // Servers that came up wait for the end of the loop's turn, so that many of them are one batch.
-            self.flush_at = Some(now);
+            self.flush_at = Some(at.now);
+        }
+        self.log_verdicts(&changed, actions);
+    }
+
+    fn log_verdicts(&self, changed: &[(&Answer, Verdict)], actions: &mut Actions) {
+        let count = |wanted| changed.iter().filter(|(answer, _)| answer.verdict == wanted).count();
+        if changed.len() > VERDICT_REPORTS && count(Verdict::Down) > 0 {
+            let text =
+                format!("{} servers are down, {} are up again", count(Verdict::Down), count(Verdict::Up));
+            actions.log(Level::Warn, text);
+            return;
+        }
+        for (answer, former) in changed.iter().take(VERDICT_REPORTS) {
+            self.log_verdict(answer, *former, actions);
         }
     }
 
     /// One line says everything about a transition. That a server is up at first is nothing to report.
     fn log_verdict(&self, answer: &Answer, former: Verdict, actions: &mut Actions) {
-        let Target { check, address } = &answer.target;
-        for (name, service) in &self.settings.services {
-            let Some(server) = service.servers.get(address) else { continue };
-            if server.check.as_ref() != Some(check) {
-                continue;
-            }
-            let total = service.servers.len();
-            let usable = self.usable_servers(service);
+        let check = &answer.target.check;
+        for (name, backend) in self.seats_of(&answer.target) {
+            let Some(run) = self.runs.get(name) else { continue };
+            let total = run.service.servers.len();
             let level = match (former, answer.verdict) {
                 (_, Verdict::Down) => Level::Warn,
                 (Verdict::Down, Verdict::Up) => Level::Info,
@@ -48,8 +67,13 @@ impl Director {
             let word = answer.verdict.word();
             let reason =
                 if answer.reason.is_empty() { String::new() } else { format!(": {}", answer.reason) };
-            let text =
-                format!("{name}: server {address} is {word} ({check}{reason}), {usable} of {total} in use");
+            // Ups are counted at the end of the turn.
+            let text = if answer.verdict == Verdict::Down {
+                let usable = run.posture.usable;
+                format!("{name}: server {backend} is {word} ({check}{reason}), {usable} of {total} in use")
+            } else {
+                format!("{name}: server {backend} is {word} ({check}{reason})")
+            };
             actions.log(level, text);
         }
     }
@@ -57,65 +81,57 @@ impl Director {
     pub(super) fn source_lost(&mut self, reason: &str, actions: &mut Actions) {
         if self.health.lose_source(reason) {
             actions.log(Level::Warn, format!("{reason}; servers stay as they are until it answers again"));
+            self.touched.extend(self.runs.keys().cloned());
         }
     }
 
     /// Unknown is not down: whoever is in use when we first look stays so, and nobody else starts.
-    pub(super) fn admit_as_found(&mut self) {
+    pub(super) fn admit_as_found(&self, run: &mut Run) {
         let Kernel::Read(dump) = &self.kernel else { return };
-        for service in self.settings.services.values() {
-            let key = service.key();
-            let entry = dump.table.get(&key);
-            for address in service.servers.keys() {
-                self.admissions.entry((key, *address)).or_insert_with(|| as_found(entry, address));
+        let Run { service, admissions, .. } = run;
+        for (backend, server) in &service.servers {
+            if target(server).is_some() && !admissions.contains_key(backend) {
+                let found = as_found(&dump.table, &service.fronts, backend);
+                let admission = match (found, server.initially) {
+                    (Admission::Withheld, Initially::Admitted) => Admission::Admitted,
+                    (found, Initially::Admitted | Initially::Withheld) => found,
+                };
+                admissions.insert(*backend, admission);
             }
         }
     }
 
-    /// A service that has nothing but unknown servers waits for their check, though not for ever.
-    pub(super) fn update_waiting(&mut self, now: Instant) {
-        if !matches!(self.kernel, Kernel::Read(_)) {
+    /// What a service was, as it is found: whether its servers answered, or the sorry server.
+    pub(super) fn found_posture(&self, service: &VirtualService) -> Posture {
+        let Some(table) = self.table() else { return Posture::default() };
+        let is_in_use =
+            |backend: &Backend| matches!(as_found(table, &service.fronts, backend), Admission::Admitted);
+        let is_sorry = service.sorry.is_some_and(|sorry| is_in_use(&sorry.backend));
+        let has_quorum = !is_sorry && service.servers.keys().any(is_in_use);
+        let stand = if is_sorry { Stand::Sorry } else { Stand::Servers };
+        Posture { has_quorum, stand, ..Posture::default() }
+    }
+
+    /// Admit the unknown servers of a service that has waited long enough.
+    pub(super) fn end_grace(&self, now: Instant, name: &Arc<str>, run: &mut Run, actions: &mut Actions) {
+        let grace = self.settings.grace;
+        if run.waiting.is_none_or(|since| now < since + grace) {
             return;
         }
-        let mut waiting = BTreeMap::new();
-        for service in self.settings.services.values() {
-            let has_unknown =
-                service.servers.iter().any(|(address, server)| self.is_withheld(service, address, server));
-            if has_unknown && self.usable_servers(service) == 0 {
-                let since = self.waiting.get(&service.key()).copied().unwrap_or(now);
-                waiting.insert(service.key(), since);
-            }
-        }
-        self.waiting = waiting;
-    }
-
-    /// Admit the unknown servers of services that have waited long enough. True if there were any.
-    pub(super) fn end_graces(&mut self, now: Instant, actions: &mut Actions) -> bool {
-        let grace = self.settings.grace;
-        let over: BTreeSet<ServiceKey> =
-            self.waiting.iter().filter(|(_, since)| **since + grace <= now).map(|(key, _)| *key).collect();
-        for (name, service) in
-            self.settings.services.iter().filter(|(_, service)| over.contains(&service.key()))
-        {
-            let withheld: Vec<SocketAddr> = service
-                .servers
-                .iter()
-                .filter(|(address, server)| self.is_withheld(service, address, server))
-                .map(|(address, _)| *address)
-                .collect();
-            for address in &withheld {
-                self.admissions.insert((service.key(), *address), Admission::Admitted);
-            }
-            let count = withheld.len();
-            let grace = format_duration(grace);
-            let why = self.why_unknown();
-            let text = format!(
-                "{name}: no health answer for {grace} ({why}), using {count} unknown server(s) rather than none"
-            );
-            actions.log(Level::Warn, text);
-        }
-        self.waiting.retain(|key, _| !over.contains(key));
-        !over.is_empty()
+        let service = Arc::clone(&run.service);
+        let is_withheld = |run: &Run, backend: &Backend| {
+            let health = service.servers.get(backend).map(|server| self.health_of(run, backend, server));
+            matches!(health, Some(Health::Unknown(Admission::Withheld | Admission::Idle)))
+        };
+        let withheld: Vec<Backend> =
+            service.servers.keys().filter(|backend| is_withheld(run, backend)).copied().collect();
+        run.admissions.extend(withheld.iter().map(|backend| (*backend, Admission::Admitted)));
+        let (count, grace, why) = (withheld.len(), format_duration(grace), self.why_unknown());
+        let text = format!(
+            "{name}: no health answer for {grace} ({why}), using {count} unknown server(s) rather than none"
+        );
+        actions.log(Level::Warn, text);
+        run.waiting = None;
     }
 
     fn why_unknown(&self) -> String {
@@ -125,12 +141,48 @@ impl Director {
             Source::Lost(reason) => reason.clone(),
         }
     }
+
+    /// Say when another one answers a service's clients.
+    pub(super) fn tell_posture(
+        &self,
+        name: &str,
+        service: &VirtualService,
+        before: Posture,
+        after: Posture,
+        actions: &mut Actions,
+    ) {
+        if before.stand == after.stand || !matches!(self.kernel, Kernel::Read(_)) {
+            return;
+        }
+        let needed = service.quorum.weight;
+        let weight = after.weight;
+        match after.stand {
+            Stand::Servers => {
+                actions
+                    .log(Level::Info, format!("{name}: its servers answer again, with a weight of {weight}"));
+            }
+            Stand::Sorry => {
+                let sorry = service.sorry.map(|sorry| sorry.backend.to_string()).unwrap_or_default();
+                let text = format!(
+                    "{name}: servers with a weight of {weight} are usable, {needed} are needed: the sorry server {sorry} answers"
+                );
+                actions.log(Level::Warn, text);
+            }
+            Stand::All => {
+                let text =
+                    format!("{name}: all servers are down; all are used all the same (all_down = \"keep\")");
+                actions.log(Level::Warn, text);
+            }
+        }
+    }
 }
 
-fn as_found(entry: Option<&Entry>, address: &SocketAddr) -> Admission {
-    match entry.and_then(|entry| entry.servers.get(address)) {
+/// What a server is in the kernel's table, at any of the service's addresses.
+fn as_found(table: &Table, fronts: &[ServiceKey], backend: &Backend) -> Admission {
+    let servers = fronts.iter().filter_map(|front| table.get(front)?.servers.get(&backend.behind(front)));
+    match servers.map(|server| server.weight).max() {
         None => Admission::Withheld,
-        Some(server) if server.weight == 0 => Admission::Idle,
+        Some(0) => Admission::Idle,
         Some(_) => Admission::Admitted,
     }
 }

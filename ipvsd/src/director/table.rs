@@ -1,14 +1,14 @@
 //! The director's dealings with the kernel: what a reading shows, what must change, and what the kernel refuses.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::Level;
 use nix::errno::Errno;
 
-use super::{Action, Actions, Director, Fault, Kernel, Refusal};
-use crate::reconcile::diff;
-use crate::service::VirtualService;
+use super::{Action, Actions, Director, Fault, Kernel, Moment, Refusal};
+use crate::reconcile::{diff, diff_services};
 use crate::table::{Change, Dump, ServiceKey, Table};
 
 /// A service that the kernel refuses, such as one with an unknown scheduler, is tried again after this long: each
@@ -18,27 +18,29 @@ pub(super) const REFUSAL_RETRY: Duration = Duration::from_secs(5);
 const FAULT_RETRY: Duration = Duration::from_secs(2);
 /// The same service is reported as repaired at most this often.
 const REPAIR_REPORT_INTERVAL: Duration = Duration::from_secs(60);
-/// More repaired services than this in one reading are reported as one number.
-const REPAIR_REPORTS: usize = 10;
+/// More services than this in one reading are reported as one number.
+const REPORTS: usize = 10;
 /// Reading the kernel may take one part in this many of our time: huge tables are read less often.
 const RESYNC_SHARE: u32 = 10;
 
 impl Director {
     pub(super) fn dumped(
         &mut self,
-        now: Instant,
+        at: Moment,
         result: Result<Dump, Fault>,
         took: Duration,
         actions: &mut Actions,
     ) {
+        let now = at.now;
         self.dump_at = Some(now + self.settings.resync.max(took * RESYNC_SHARE));
         let dump = match result {
             Ok(dump) => dump,
             Err(fault) => {
                 self.dump_at = Some(now + self.settings.resync.max(FAULT_RETRY));
-                return self.fault(fault, actions);
+                return self.note_fault(fault, actions);
             }
         };
+        let is_first = matches!(self.kernel, Kernel::Unread);
         match &self.kernel {
             Kernel::Unread => {}
             Kernel::Fault(_) => actions.log(Level::Info, "the kernel's IPVS table can be used again".into()),
@@ -47,39 +49,72 @@ impl Director {
                 self.note_repairs(now, &drifted, actions);
             }
         }
-        self.take_over(&dump.table, actions);
+        if is_first {
+            self.take_over(&dump.table, actions);
+        }
+        if !matches!(self.kernel, Kernel::Read(_)) {
+            // Servers are admitted as they are found; nothing could be thought about without that.
+            self.dirty.extend(self.runs.keys().cloned());
+        }
+        self.dirty.extend(self.draining());
+        self.read_at = at.real;
         self.kernel = Kernel::Read(dump);
-        self.reconcile(now, actions);
+        self.note_strangers(actions);
+        self.reconcile_all(at, actions);
+        self.tune(actions);
     }
 
-    fn fault(&mut self, fault: Fault, actions: &mut Actions) {
+    fn note_fault(&mut self, fault: Fault, actions: &mut Actions) {
         if !matches!(&self.kernel, Kernel::Fault(known) if *known == fault) {
             actions.log(Level::Error, format!("{}; trying again", fault.0));
+            self.touched.extend(self.runs.keys().cloned());
         }
         self.kernel = Kernel::Fault(fault);
     }
 
     /// Say which services were there already. They stay as they are until there is a reason to change them.
     pub(super) fn take_over(&self, table: &Table, actions: &mut Actions) {
-        for (name, service) in &self.settings.services {
-            let Some(entry) = table.get(&service.key()) else { continue };
-            if !self.owned.contains(&service.key()) || matches!(self.kernel, Kernel::Unread) {
-                let servers = entry.servers.len();
-                actions.log(
-                    Level::Info,
-                    format!("{name}: {} is there with {servers} server(s), taken over", service.key()),
-                );
-            }
+        let is_new = |key: &ServiceKey| !self.owned.contains(key) || matches!(self.kernel, Kernel::Unread);
+        let fronts = self.settings.services.iter().flat_map(|(name, service)| {
+            let is_found = |front: &&ServiceKey| is_new(front) && table.contains_key(*front);
+            service.fronts.iter().filter(is_found).map(move |front| (name, front))
+        });
+        let found: Vec<_> = fronts.collect();
+        if found.len() > REPORTS {
+            let text = format!("{} services are there with their servers, taken over", found.len());
+            return actions.log(Level::Info, text);
+        }
+        for (name, front) in found {
+            let servers = table.get(front).map_or(0, |entry| entry.servers.len());
+            actions
+                .log(Level::Info, format!("{name}: {front} is there with {servers} server(s), taken over"));
+        }
+    }
+
+    /// `exclusive`: what is not ours goes, and that is said.
+    fn note_strangers(&self, actions: &mut Actions) {
+        let Kernel::Read(dump) = &self.kernel else { return };
+        if !self.settings.exclusive {
+            return;
+        }
+        let is_strange = |key: &&ServiceKey| !self.owned.contains(key) && !self.fronts.contains_key(key);
+        let strangers: Vec<&ServiceKey> = dump.table.keys().filter(is_strange).collect();
+        for key in strangers.iter().take(REPORTS) {
+            actions.log(Level::Warn, format!("{key} is not configured, removing it (exclusive = true)"));
+        }
+        if let Some(more) = strangers.len().checked_sub(REPORTS).filter(|more| *more > 0) {
+            actions.log(Level::Warn, format!("and {more} more services that are not configured"));
         }
     }
 
     fn note_repairs(&mut self, now: Instant, drifted: &[(ServiceKey, Vec<Change>)], actions: &mut Actions) {
-        if drifted.len() > REPAIR_REPORTS {
+        if drifted.len() > REPORTS {
             let text = format!("{} services were changed by others, repairing them", drifted.len());
             actions.log(Level::Warn, text);
         }
         for (key, changes) in drifted {
             let name = self.name_of(key);
+            self.touched.extend(self.fronts.get(key).cloned());
             let repairs = self.repairs.entry(*key).or_default();
             repairs.count += 1;
             let first = changes.first().map(ToString::to_string).unwrap_or_default();
@@ -87,7 +122,7 @@ impl Director {
             repairs.last = if more == 0 { first } else { format!("{first}, and {more} more") };
             let quiet =
                 repairs.reported.is_some_and(|at| now.saturating_duration_since(at) < REPAIR_REPORT_INTERVAL);
-            if quiet || drifted.len() > REPAIR_REPORTS {
+            if quiet || drifted.len() > REPORTS {
                 continue;
             }
             repairs.reported = Some(now);
@@ -99,15 +134,35 @@ impl Director {
         }
     }
 
-    pub(super) fn reconcile(&mut self, now: Instant, actions: &mut Actions) {
+    /// Bring the services that something was learnt about to where they should be.
+    pub(super) fn reconcile(&mut self, at: Moment, actions: &mut Actions) {
         self.flush_at = None;
-        self.admit_as_found();
-        self.update_waiting(now);
+        let keys = self.refresh_dirty(at, actions);
+        let Kernel::Read(dump) = &self.kernel else { return };
+        let changes = diff_services(&self.desired, &dump.table, keys);
+        self.apply(at.now, changes, actions);
+    }
+
+    /// As [`Director::reconcile`], for the whole table.
+    pub(super) fn reconcile_all(&mut self, at: Moment, actions: &mut Actions) {
+        self.flush_at = None;
+        self.refresh_dirty(at, actions);
         self.remember(actions);
         let Kernel::Read(dump) = &self.kernel else { return };
-        let changes = diff(&self.desired(), &dump.table, &self.owned);
+        let changes = diff(&self.desired, &dump.table, &self.removable(&dump.table));
         let wanting: BTreeSet<ServiceKey> = changes.iter().map(Change::key).collect();
+        let relieved = self.refusals.keys().filter(|key| !wanting.contains(key));
+        self.touched.extend(relieved.filter_map(|key| self.fronts.get(key).cloned()));
         self.refusals.retain(|key, _| wanting.contains(key));
+        self.apply(at.now, changes, actions);
+    }
+
+    /// The services that may be removed from the kernel if they are not wanted there.
+    pub(super) fn removable(&self, table: &Table) -> BTreeSet<ServiceKey> {
+        if self.settings.exclusive { table.keys().copied().collect() } else { self.owned.clone() }
+    }
+
+    fn apply(&self, now: Instant, changes: Vec<Change>, actions: &mut Actions) {
         let ready: Vec<Change> = changes.into_iter().filter(|change| !self.is_held(now, change)).collect();
         if !ready.is_empty() {
             actions.push(Action::Apply(ready));
@@ -129,15 +184,19 @@ impl Director {
     ) {
         let failures: BTreeMap<usize, Errno> = match result {
             Ok(failures) => failures.into_iter().collect(),
-            Err(fault) => return self.fault(fault, actions),
+            Err(fault) => return self.note_fault(fault, actions),
         };
         if let Kernel::Read(dump) = &mut self.kernel {
             let done = changes.iter().enumerate().filter(|(index, _)| !failures.contains_key(index));
             done.for_each(|(_, change)| change.apply_to(&mut dump.table));
         }
+        let names = changes.iter().filter_map(|change| self.fronts.get(&change.key()).cloned());
+        self.touched.extend(names);
         let look_again = !failures.is_empty() && !self.second_look;
         self.note_refusals(now, changes, &failures, look_again, actions);
-        self.remember(actions);
+        if changes.iter().any(|change| matches!(change, Change::DelService { .. })) {
+            self.remember(actions);
+        }
         self.second_look = look_again;
         if look_again {
             actions.push(Action::Dump);
@@ -168,6 +227,9 @@ impl Director {
             let held_until = change.is_of_service().then(|| now + REFUSAL_RETRY);
             self.refusals.insert(change.key(), Refusal { reason, held_until });
         }
+        if self.refusals.is_empty() {
+            return;
+        }
         for key in changes.iter().map(Change::key).filter(|key| !seen.contains(key)) {
             let held = self.refusals.get(&key).and_then(|refusal| refusal.held_until);
             if held.is_none_or(|until| until <= now) && self.refusals.remove(&key).is_some() {
@@ -178,16 +240,20 @@ impl Director {
 
     /// Write down what is ours before it is put into the kernel, and forget it after it has left it.
     pub(super) fn remember(&mut self, actions: &mut Actions) {
-        let configured: BTreeSet<ServiceKey> =
-            self.settings.services.values().map(VirtualService::key).collect();
         if let Kernel::Read(dump) = &self.kernel {
             self.owned.retain(|key| dump.table.contains_key(key));
         }
-        self.owned.extend(configured);
+        self.owned.extend(self.fronts.keys().copied());
         if self.owned != self.remembered {
             self.remembered.clone_from(&self.owned);
             actions.push(Action::Remember(self.owned.clone()));
         }
+    }
+
+    /// Services that have a server to be drained.
+    fn draining(&self) -> BTreeSet<Arc<str>> {
+        let drains = self.orders.iter().filter(|(_, order)| order.command.is_drain());
+        drains.map(|((name, _), _)| Arc::clone(name)).filter(|name| self.runs.contains_key(name)).collect()
     }
 }
 

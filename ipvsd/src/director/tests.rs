@@ -1,7 +1,13 @@
-use super::scene::{Scene, key, server_address, service, settings, table, web};
+mod orders;
+mod random;
+mod settings;
+mod stands;
+
+use super::scene::{Scene, backend_with_port, key, server_address, service, settings, table, web};
 use super::table::REFUSAL_RETRY;
 use super::*;
 use crate::health::Verdict::{Down, Unknown, Up};
+use crate::service::OnFailure;
 
 #[test]
 fn a_fresh_start_makes_the_service_at_once_and_adds_servers_as_they_are_found_up() {
@@ -69,7 +75,7 @@ fn a_weight_that_the_check_gives_replaces_the_configured_one_for_as_long_as_it_g
 #[test]
 fn an_inhibited_server_stays_with_weight_0() {
     let mut service = service(50, &[101, 102]);
-    service.servers.values_mut().for_each(|server| server.inhibit_on_failure = true);
+    service.servers.values_mut().for_each(|server| server.on_failure = OnFailure::Inhibit);
     let mut scene = Scene::new(settings(&[("web", service)])).started();
     scene.answer(&[(101, Up), (102, Up)]);
     scene.turn();
@@ -112,8 +118,7 @@ fn checkd_gone_leaves_everything_as_it_is() {
     scene.pass(Duration::from_secs(3600));
     assert_eq!(scene.applied, []);
     assert_eq!(scene.weights(50), [(101, 1)]);
-    let known =
-        scene.director.known(&server_address(102), &service(50, &[102]).servers[&server_address(102)]);
+    let known = scene.director.known(&service(50, &[102]).servers[&backend_with_port(102)]);
     assert!(known.unwrap().stale);
     // It is back, knows nothing yet, then finds everything as it was.
     scene.answer(&[(101, Unknown), (102, Unknown)]);
@@ -214,7 +219,7 @@ fn a_reload_touches_only_what_differs() {
     scene.turn();
     scene.applied.clear();
     let mut changed = service(50, &[101, 102]);
-    changed.servers.get_mut(&server_address(102)).unwrap().weight = 5;
+    changed.servers.get_mut(&backend_with_port(102)).unwrap().weight = 5;
     scene.event(Event::Reloaded(settings(&[("renamed", changed)])));
     assert!(matches!(&scene.applied[..], [Change::SetServer { .. }]), "{:?}", scene.applied);
     assert_eq!(scene.weights(50), [(101, 1), (102, 5)]);
@@ -232,7 +237,7 @@ fn a_server_whose_check_is_another_one_after_a_reload_stays_as_it_is_until_that_
     let mut changed = service(50, &[101, 102]);
     changed.servers.values_mut().for_each(|server| server.check = Some("tcp".into()));
     scene.event(Event::Reloaded(settings(&[("web", changed)])));
-    assert_eq!(scene.watched.iter().map(|target| target.check.as_str()).collect::<Vec<_>>(), ["tcp", "tcp"]);
+    assert_eq!(scene.watched.iter().map(|target| &*target.check).collect::<Vec<_>>(), ["tcp", "tcp"]);
     scene.pass(Duration::from_secs(60));
     assert_eq!(scene.applied, []);
     assert_eq!(scene.weights(50), [(101, 1)]);
@@ -330,7 +335,7 @@ fn the_plan_is_what_is_wanted_but_refused_and_empty_when_all_is_well() {
 #[test]
 fn a_table_that_takes_long_to_read_is_read_less_often() {
     let mut scene = Scene::new(web()).started();
-    let dump = Dump { table: scene.table.clone(), connections: BTreeMap::new() };
+    let dump = scene.dump();
     scene.event(Event::Dumped { result: Ok(dump), took: Duration::from_secs(2) });
     let deadline = scene.director.dump_at.unwrap();
     assert_eq!(deadline.saturating_duration_since(scene.now), Duration::from_secs(20));

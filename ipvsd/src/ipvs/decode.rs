@@ -10,9 +10,13 @@ use neli::genl::Genlmsghdr;
 
 use super::{
     AF_INET, AF_INET6, Attrs, FAMILY_NAME, HEADER_LENGTH, Message, Messages, Reply, WireError, command,
-    control, dest, svc, top,
+    config, control, daemon, dest, svc, top,
 };
-use crate::table::{Connections, FLAG_HASHED, Family, Forward, Protocol, Server, Service, ServiceKey};
+use crate::sync::{Link, SyncState};
+use crate::table::{
+    Connections, FLAG_HASHED, Family, Forward, Protocol, Server, Service, ServiceKey, Tunnel,
+};
+use crate::tuning::TimeoutsFound;
 
 impl<'a> Messages<'a> {
     pub fn new(datagram: &'a [u8]) -> Self {
@@ -71,6 +75,12 @@ impl Message<'_> {
         match command {
             command::NEW_SERVICE => decode_service(&nested(&attrs, top::SERVICE, "service")?),
             command::NEW_DEST => decode_server(&nested(&attrs, top::DEST, "server")?, servers_of),
+            command::NEW_DAEMON => decode_daemon(&nested(&attrs, top::DAEMON, "sync daemon")?),
+            command::SET_CONFIG => Ok(Reply::Timeouts(TimeoutsFound {
+                tcp: number(&attrs, config::TCP, "timeout")?,
+                tcp_fin: number(&attrs, config::TCP_FIN, "timeout")?,
+                udp: number(&attrs, config::UDP, "timeout")?,
+            })),
             command::SET_INFO => {
                 let [_, major, minor, patch] = number(&attrs, top::INFO_VERSION, "version")?.to_be_bytes();
                 Ok(Reply::Version(major, minor, patch))
@@ -187,8 +197,14 @@ pub(super) fn decode_server(attrs: &Attrs, servers_of: Family) -> Result<Reply, 
         fixed(attrs, dest::ADDR, "server address")?,
         fixed(attrs, dest::PORT, "server port")?,
     );
+    // Kernels before 5.3 send none of these.
+    let tunnel = Tunnel::from_numbers(
+        fixed::<1>(attrs, dest::TUN_TYPE, "tunnel").map_or(0, |[kind]| kind),
+        fixed(attrs, dest::TUN_PORT, "tunnel").map_or(0, u16::from_be_bytes),
+        fixed(attrs, dest::TUN_FLAGS, "tunnel").map_or(0, u16::from_ne_bytes),
+    );
     let server = Server {
-        forward: Forward::from_number(number(attrs, dest::FWD_METHOD, "forwarding method")?),
+        forward: Forward::from_number(number(attrs, dest::FWD_METHOD, "forwarding method")?, tunnel),
         weight: number(attrs, dest::WEIGHT, "weight")?,
         upper_threshold: number(attrs, dest::U_THRESH, "upper threshold")?,
         lower_threshold: number(attrs, dest::L_THRESH, "lower threshold")?,
@@ -199,4 +215,23 @@ pub(super) fn decode_server(attrs: &Attrs, servers_of: Family) -> Result<Reply, 
         persistent: number(attrs, dest::PERSIST_CONNS, "connection count")?,
     };
     Ok(Reply::Server(address, server, connections))
+}
+
+pub(super) fn decode_daemon(attrs: &Attrs) -> Result<Reply, WireError> {
+    let state = SyncState::from_number(number(attrs, daemon::STATE, "sync state")?);
+    let link = Link {
+        interface: text(attrs, daemon::MCAST_IFN, "interface")?.into(),
+        id: u8::try_from(number(attrs, daemon::SYNC_ID, "sync id")?)
+            .map_err(|_| WireError::Missing("sync id"))?,
+        max_length: fixed(attrs, daemon::SYNC_MAXLEN, "length").map_or(0, u16::from_ne_bytes),
+        group: decode_group(attrs),
+        port: fixed(attrs, daemon::MCAST_PORT, "port").map_or(0, u16::from_ne_bytes),
+        ttl: fixed::<1>(attrs, daemon::MCAST_TTL, "hops").map_or(0, |[ttl]| ttl),
+    };
+    Ok(state.map_or(Reply::Ignored, |state| Reply::Daemon(state, link)))
+}
+
+fn decode_group(attrs: &Attrs) -> Option<IpAddr> {
+    let v4 = fixed::<4>(attrs, daemon::MCAST_GROUP, "group").map(IpAddr::from);
+    v4.or_else(|_| fixed::<16>(attrs, daemon::MCAST_GROUP6, "group").map(IpAddr::from)).ok()
 }

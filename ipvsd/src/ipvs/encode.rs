@@ -1,128 +1,156 @@
 //! Requests to bytes, in the order of attributes that ipvsadm uses.
+//!
+//! Written by hand and not with neli, which takes every message apart into a tree of allocations: a table of 37,205
+//! servers is encoded in the time that the kernel needs for a few hundred of them, and not for all (DEPENDENCIES.md).
 
-use std::io::Cursor;
 use std::net::{IpAddr, SocketAddr};
 
-use neli::consts::nl::NlmF;
-use neli::genl::{AttrTypeBuilder, Genlmsghdr, GenlmsghdrBuilder, NlattrBuilder};
-use neli::nl::{NlPayload, NlmsghdrBuilder};
-use neli::{Size, ToBytes};
-
 use super::{
-    AF_INET, AF_INET6, Attr, Attrs, FAMILY_NAME, FAMILY_VERSION, Request, command, control, dest, svc, top,
+    AF_INET, AF_INET6, FAMILY_NAME, FAMILY_VERSION, HEADER_LENGTH, Request, command, config, control, daemon,
+    dest, flag, svc, top,
 };
-use crate::table::{Change, Family, Server, Service, ServiceKey};
+use crate::sync::{Link, SyncChange, SyncState};
+use crate::table::{Change, Family, Forward, Server, Service, ServiceKey};
+use crate::tuning::Timeouts;
+
+/// `NLA_F_NESTED` of linux/netlink.h
+const NESTED: u16 = 1 << 15;
 
 impl Request<'_> {
     /// Append the request to `out`. `family` is the number of the family `IPVS` (any for [`Request::Family`]);
     /// with `acknowledge` the kernel answers success too, not only failure.
     pub fn encode(&self, out: &mut Vec<u8>, family: u16, sequence: u32, acknowledge: bool) {
-        let (command, attrs) = self.parts();
-        let mut flags = NlmF::REQUEST;
-        if matches!(self, Self::Services | Self::Servers(_)) {
-            flags |= NlmF::DUMP;
-        } else if acknowledge {
-            flags |= NlmF::ACK;
-        }
         let kind = if matches!(self, Self::Family) { control::ID } else { family };
-        let payload: Genlmsghdr<u8, u16> = GenlmsghdrBuilder::default()
-            .cmd(command)
-            .version(FAMILY_VERSION)
-            .attrs(attrs)
-            .build()
-            .expect("command and version are set");
-        let message = NlmsghdrBuilder::default()
-            .nl_type(kind)
-            .nl_flags(flags)
-            .nl_seq(sequence)
-            .nl_payload(NlPayload::Payload(payload))
-            .build()
-            .expect("type, flags and payload are set");
-        let mut bytes = Cursor::new(Vec::with_capacity(message.padded_size()));
-        message.to_bytes(&mut bytes).expect("a Vec takes every byte");
-        out.append(&mut bytes.into_inner());
+        let mut flags = flag::REQUEST;
+        if self.is_dump() {
+            flags |= flag::DUMP;
+        } else if acknowledge {
+            flags |= flag::ACK;
+        }
+        let start = out.len();
+        // struct nlmsghdr, its length last of all, then struct genlmsghdr
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&kind.to_ne_bytes());
+        out.extend_from_slice(&flags.to_ne_bytes());
+        out.extend_from_slice(&sequence.to_ne_bytes());
+        out.extend_from_slice(&[0; 4]);
+        debug_assert_eq!(out.len() - start, HEADER_LENGTH);
+        out.extend_from_slice(&[self.command(), FAMILY_VERSION, 0, 0]);
+        self.attributes(out);
+        let length = u32::try_from(out.len() - start).expect("a request has some hundred bytes");
+        out[start..start + 4].copy_from_slice(&length.to_ne_bytes());
     }
 
-    fn parts(&self) -> (u8, Attrs) {
+    fn is_dump(&self) -> bool {
         match self {
-            Self::Family => {
-                (control::GET_FAMILY, Attrs::from_iter([attr(control::FAMILY_NAME, FAMILY_NAME)]))
+            Self::Services | Self::Servers(_) | Self::Daemons => true,
+            Self::Family | Self::Info | Self::Timeouts => false,
+            Self::Change(_) | Self::SetSync(_) | Self::SetTimeouts(_) => false,
+        }
+    }
+
+    fn command(&self) -> u8 {
+        match self {
+            Self::Family => control::GET_FAMILY,
+            Self::Info => command::GET_INFO,
+            Self::Services => command::GET_SERVICE,
+            Self::Servers(_) => command::GET_DEST,
+            Self::Daemons => command::GET_DAEMON,
+            Self::Timeouts => command::GET_CONFIG,
+            Self::Change(Change::NewService { .. }) => command::NEW_SERVICE,
+            Self::Change(Change::SetService { .. }) => command::SET_SERVICE,
+            Self::Change(Change::DelService { .. }) => command::DEL_SERVICE,
+            Self::Change(Change::NewServer { .. }) => command::NEW_DEST,
+            Self::Change(Change::SetServer { .. }) => command::SET_DEST,
+            Self::Change(Change::DelServer { .. }) => command::DEL_DEST,
+            Self::SetSync(SyncChange::Start(..)) => command::NEW_DAEMON,
+            Self::SetSync(SyncChange::Stop(_)) => command::DEL_DAEMON,
+            Self::SetTimeouts(_) => command::SET_CONFIG,
+        }
+    }
+
+    fn attributes(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Family => string(out, control::FAMILY_NAME, FAMILY_NAME),
+            Self::Info | Self::Services | Self::Daemons | Self::Timeouts => {}
+            Self::Servers(key) => nest(out, top::SERVICE, |out| service_key(out, key)),
+            Self::Change(change) => change_attributes(out, change),
+            Self::SetSync(SyncChange::Start(state, link)) => {
+                nest(out, top::DAEMON, |out| daemon_attributes(out, *state, link));
             }
-            Self::Info => (command::GET_INFO, Attrs::new()),
-            Self::Services => (command::GET_SERVICE, Attrs::new()),
-            Self::Servers(key) => (command::GET_DEST, Attrs::from_iter([service_key(key)])),
-            Self::Change(change) => change_parts(change),
+            Self::SetSync(SyncChange::Stop(state)) => {
+                nest(out, top::DAEMON, |out| attribute(out, daemon::STATE, &state.number().to_ne_bytes()));
+            }
+            Self::SetTimeouts(timeouts) => timeout_attributes(out, **timeouts),
         }
     }
 }
 
-pub(super) fn change_parts(change: &Change) -> (u8, Attrs) {
+fn change_attributes(out: &mut Vec<u8>, change: &Change) {
     match change {
-        Change::NewService { key, service } => {
-            (command::NEW_SERVICE, Attrs::from_iter([whole_service(key, service)]))
+        Change::NewService { key, service } | Change::SetService { key, service } => {
+            nest(out, top::SERVICE, |out| whole_service(out, key, service));
         }
-        Change::SetService { key, service } => {
-            (command::SET_SERVICE, Attrs::from_iter([whole_service(key, service)]))
-        }
-        Change::DelService { key } => (command::DEL_SERVICE, Attrs::from_iter([service_key(key)])),
-        Change::NewServer { key, address, server } => {
-            (command::NEW_DEST, Attrs::from_iter([service_key(key), whole_server(*address, server)]))
-        }
-        Change::SetServer { key, address, server } => {
-            (command::SET_DEST, Attrs::from_iter([service_key(key), whole_server(*address, server)]))
+        Change::DelService { key } => nest(out, top::SERVICE, |out| service_key(out, key)),
+        Change::NewServer { key, address, server } | Change::SetServer { key, address, server } => {
+            nest(out, top::SERVICE, |out| service_key(out, key));
+            nest(out, top::DEST, |out| whole_server(out, *address, server));
         }
         Change::DelServer { key, address } => {
-            (command::DEL_DEST, Attrs::from_iter([service_key(key), nest(top::DEST, server_key(*address))]))
+            nest(out, top::SERVICE, |out| service_key(out, key));
+            nest(out, top::DEST, |out| server_key(out, *address));
         }
     }
 }
 
-pub(super) fn attr<P: Size + ToBytes>(kind: u16, payload: P) -> Attr {
-    let kind = AttrTypeBuilder::default().nla_type(kind).build().expect("the type is set");
-    NlattrBuilder::default().nla_type(kind).nla_payload(payload).build().expect("type and payload are set")
+/// struct nlattr, its payload, and what fills it up to four bytes.
+pub(super) fn attribute(out: &mut Vec<u8>, kind: u16, payload: &[u8]) {
+    let length = u16::try_from(4 + payload.len()).expect("a payload has some hundred bytes");
+    out.extend_from_slice(&length.to_ne_bytes());
+    out.extend_from_slice(&kind.to_ne_bytes());
+    out.extend_from_slice(payload);
+    out.resize(out.len().next_multiple_of(4), 0);
 }
 
-fn nest(kind: u16, attrs: Vec<Attr>) -> Attr {
-    let kind = AttrTypeBuilder::default().nla_type(kind).nla_nested(true).build().expect("the type is set");
-    let attrs = Attrs::from_iter(attrs);
-    NlattrBuilder::default().nla_type(kind).nla_payload(attrs).build().expect("type and payload are set")
+/// With its NUL.
+fn string(out: &mut Vec<u8>, kind: u16, text: &str) {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.push(0);
+    attribute(out, kind, &bytes);
 }
 
-fn service_key_attrs(key: &ServiceKey) -> Vec<Attr> {
-    let family = attr(svc::AF, family_number(key.family()));
+pub(super) fn nest(out: &mut Vec<u8>, kind: u16, fill: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    attribute(out, kind | NESTED, &[]);
+    fill(out);
+    let length = u16::try_from(out.len() - start).expect("a nest has some hundred bytes");
+    out[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+}
+
+fn service_key(out: &mut Vec<u8>, key: &ServiceKey) {
+    attribute(out, svc::AF, &family_number(key.family()).to_ne_bytes());
     match key {
-        ServiceKey::Address { protocol, address } => vec![
-            family,
-            attr(svc::PROTOCOL, protocol.number()),
-            attr(svc::ADDR, address_bytes(address.ip())),
-            attr(svc::PORT, address.port().to_be_bytes()),
-        ],
-        ServiceKey::Mark { mark, .. } => vec![family, attr(svc::FWMARK, *mark)],
+        ServiceKey::Address { protocol, address } => {
+            attribute(out, svc::PROTOCOL, &protocol.number().to_ne_bytes());
+            attribute(out, svc::ADDR, &address_bytes(address.ip()));
+            attribute(out, svc::PORT, &address.port().to_be_bytes());
+        }
+        ServiceKey::Mark { mark, .. } => attribute(out, svc::FWMARK, &mark.to_ne_bytes()),
     }
 }
 
-fn service_key(key: &ServiceKey) -> Attr {
-    nest(top::SERVICE, service_key_attrs(key))
-}
-
-fn whole_service(key: &ServiceKey, service: &Service) -> Attr {
-    let mut attrs = service_key_attrs(key);
-    attrs.push(attr(svc::SCHED_NAME, service.scheduler.as_str()));
+pub(super) fn whole_service(out: &mut Vec<u8>, key: &ServiceKey, service: &Service) {
+    service_key(out, key);
+    string(out, svc::SCHED_NAME, &service.scheduler);
     if let Some(engine) = &service.persistence_engine {
-        attrs.push(attr(svc::PE_NAME, engine.as_str()));
+        string(out, svc::PE_NAME, engine);
     }
     // struct ip_vs_flags: the flags, then the mask of those that are meant.
-    attrs.push(attr(svc::FLAGS, u64_of_flags(service.flags, u32::MAX)));
-    attrs.push(attr(svc::TIMEOUT, service.timeout));
-    attrs.push(attr(svc::NETMASK, netmask_bytes(key.family(), service.netmask)));
-    nest(top::SERVICE, attrs)
-}
-
-fn u64_of_flags(flags: u32, mask: u32) -> [u8; 8] {
-    let mut bytes = [0; 8];
-    bytes[..4].copy_from_slice(&flags.to_ne_bytes());
-    bytes[4..].copy_from_slice(&mask.to_ne_bytes());
-    bytes
+    let mut flags = [0xff; 8];
+    flags[..4].copy_from_slice(&service.flags.to_ne_bytes());
+    attribute(out, svc::FLAGS, &flags);
+    attribute(out, svc::TIMEOUT, &service.timeout.to_ne_bytes());
+    attribute(out, svc::NETMASK, &netmask_bytes(key.family(), service.netmask));
 }
 
 /// For IPv4 a mask in network order, for IPv6 a prefix length as a number.
@@ -133,21 +161,55 @@ fn netmask_bytes(family: Family, netmask: u32) -> [u8; 4] {
     }
 }
 
-fn server_key(address: SocketAddr) -> Vec<Attr> {
-    vec![
-        attr(dest::ADDR_FAMILY, family_number(Family::of(address.ip()))),
-        attr(dest::ADDR, address_bytes(address.ip())),
-        attr(dest::PORT, address.port().to_be_bytes()),
-    ]
+fn server_key(out: &mut Vec<u8>, address: SocketAddr) {
+    attribute(out, dest::ADDR_FAMILY, &family_number(Family::of(address.ip())).to_ne_bytes());
+    attribute(out, dest::ADDR, &address_bytes(address.ip()));
+    attribute(out, dest::PORT, &address.port().to_be_bytes());
 }
 
-pub(super) fn whole_server(address: SocketAddr, server: &Server) -> Attr {
-    let mut attrs = server_key(address);
-    attrs.push(attr(dest::FWD_METHOD, server.forward.number()));
-    attrs.push(attr(dest::WEIGHT, server.weight));
-    attrs.push(attr(dest::U_THRESH, server.upper_threshold));
-    attrs.push(attr(dest::L_THRESH, server.lower_threshold));
-    nest(top::DEST, attrs)
+pub(super) fn whole_server(out: &mut Vec<u8>, address: SocketAddr, server: &Server) {
+    server_key(out, address);
+    attribute(out, dest::FWD_METHOD, &server.forward.number().to_ne_bytes());
+    attribute(out, dest::WEIGHT, &server.weight.to_ne_bytes());
+    attribute(out, dest::U_THRESH, &server.upper_threshold.to_ne_bytes());
+    attribute(out, dest::L_THRESH, &server.lower_threshold.to_ne_bytes());
+    if let Forward::Tunnel(tunnel) = server.forward {
+        let (kind, port, flags) = tunnel.numbers();
+        // Without them it is IP in IP, which is all that kernels before 5.3 know.
+        if kind != 0 {
+            attribute(out, dest::TUN_TYPE, &[kind]);
+            attribute(out, dest::TUN_PORT, &port.to_be_bytes());
+            attribute(out, dest::TUN_FLAGS, &flags.to_ne_bytes());
+        }
+    }
+}
+
+pub(super) fn daemon_attributes(out: &mut Vec<u8>, state: SyncState, link: &Link) {
+    attribute(out, daemon::STATE, &state.number().to_ne_bytes());
+    string(out, daemon::MCAST_IFN, &link.interface);
+    attribute(out, daemon::SYNC_ID, &u32::from(link.id).to_ne_bytes());
+    if link.max_length != 0 {
+        attribute(out, daemon::SYNC_MAXLEN, &link.max_length.to_ne_bytes());
+    }
+    match link.group {
+        Some(IpAddr::V4(group)) => attribute(out, daemon::MCAST_GROUP, &group.octets()),
+        Some(IpAddr::V6(group)) => attribute(out, daemon::MCAST_GROUP6, &group.octets()),
+        None => {}
+    }
+    if link.port != 0 {
+        attribute(out, daemon::MCAST_PORT, &link.port.to_ne_bytes());
+    }
+    if link.ttl != 0 {
+        attribute(out, daemon::MCAST_TTL, &[link.ttl]);
+    }
+}
+
+/// All three must be there; 0 leaves one as it is.
+pub(super) fn timeout_attributes(out: &mut Vec<u8>, timeouts: Timeouts) {
+    let Timeouts { tcp, tcp_fin, udp } = timeouts;
+    for (kind, seconds) in [(config::TCP, tcp), (config::TCP_FIN, tcp_fin), (config::UDP, udp)] {
+        attribute(out, kind, &seconds.unwrap_or(0).to_ne_bytes());
+    }
 }
 
 fn family_number(family: Family) -> u16 {

@@ -1,14 +1,10 @@
 //! The bytes below were captured on an nlmon interface of Linux 6.12, between ipvsadm 1.31 and the kernel, where
 //! the family IPVS had the number 0x22. Ports of the sender (the last header field) are set to 0.
 
-use std::io::Cursor;
-
-use neli::ToBytes as _;
-
-use super::decode::{array, decode_server, decode_service, nested};
-use super::encode::{attr, change_parts, whole_server};
+use super::decode::array;
+use super::encode::{attribute, daemon_attributes, nest, timeout_attributes, whole_server, whole_service};
 use super::*;
-use crate::table::{Family, Forward, Protocol};
+use crate::table::{Checksum, Family, Forward, Protocol, Tunnel};
 
 const FAMILY: u16 = 0x22;
 
@@ -96,13 +92,12 @@ fn a_reading_of_servers_is_encoded_as_ipvsadm_does_but_without_asking_for_an_ack
 #[test]
 fn a_server_is_encoded_as_ipvsadm_does_but_without_a_tunnels_type() {
     let address = "192.168.100.102:8080".parse().unwrap();
-    let attr = whole_server(address, &server(Forward::Nat, 3));
-    let mut out = Cursor::new(Vec::new());
-    attr.to_bytes(&mut out).unwrap();
+    let mut out = Vec::new();
+    nest(&mut out, top::DEST, |out| whole_server(out, address, &server(Forward::Nat, 3)));
     let tunnel = "05000d000000000006000e000000000006000f0000000000";
     let mut captured = bytes(&DEST.replace(tunnel, ""));
     captured[0] -= u8::try_from(tunnel.len() / 2).unwrap();
-    assert_eq!(out.into_inner(), captured);
+    assert_eq!(out, captured);
 }
 
 #[test]
@@ -166,7 +161,13 @@ fn refusals_acknowledgements_and_the_version_are_read() {
 fn every_change_that_is_encoded_is_understood_by_the_decoder() {
     let key = tcp("[2001:db8::50]:443");
     let address = "[2001:db8::7]:8443".parse().unwrap();
-    for forward in Forward::NAMED {
+    let tunnels = [
+        Tunnel::Ipip,
+        Tunnel::Gue { port: 6080, checksum: Checksum::None },
+        Tunnel::Gue { port: 6081, checksum: Checksum::Remote },
+        Tunnel::Gre { checksum: Checksum::Outer },
+    ];
+    for forward in [Forward::Nat, Forward::Route].into_iter().chain(tunnels.map(Forward::Tunnel)) {
         let server = Server { forward, weight: 65_535, upper_threshold: 9, lower_threshold: 4 };
         let Reply::Server(read_address, read, _) = round_trip(&Change::NewServer { key, address, server })
         else {
@@ -182,18 +183,53 @@ fn every_change_that_is_encoded_is_understood_by_the_decoder() {
 
 /// Encode a change and decode it as if the kernel had sent it; connection counts, which only it sends, are added.
 fn round_trip(change: &Change) -> Reply {
-    let (command, attrs) = change_parts(change);
-    match command {
-        command::NEW_SERVICE => decode_service(&nested(&attrs, top::SERVICE, "service").unwrap()).unwrap(),
-        command::NEW_DEST => {
-            let mut attrs = nested(&attrs, top::DEST, "server").unwrap();
-            for kind in [dest::ACTIVE_CONNS, dest::INACT_CONNS, dest::PERSIST_CONNS] {
-                attrs.push(attr(kind, 0_u32));
-            }
-            decode_server(&attrs, Family::V4).unwrap()
+    let mut out = Vec::new();
+    match change {
+        Change::NewService { key, service } | Change::SetService { key, service } => {
+            nest(&mut out, top::SERVICE, |out| whole_service(out, key, service));
+            received(command::NEW_SERVICE, &out)
         }
-        other => panic!("command {other} has no answer"),
+        Change::NewServer { address, server, .. } | Change::SetServer { address, server, .. } => {
+            nest(&mut out, top::DEST, |out| {
+                whole_server(out, *address, server);
+                for kind in [dest::ACTIVE_CONNS, dest::INACT_CONNS, dest::PERSIST_CONNS] {
+                    attribute(out, kind, &0_u32.to_ne_bytes());
+                }
+            });
+            received(command::NEW_DEST, &out)
+        }
+        Change::DelService { .. } | Change::DelServer { .. } => panic!("{change} has no answer"),
     }
+}
+
+/// A message of the family IPVS with these attributes, taken in.
+fn received(command: u8, attributes: &[u8]) -> Reply {
+    let length = u32::try_from(20 + attributes.len()).unwrap();
+    let mut datagram = length.to_ne_bytes().to_vec();
+    datagram.extend(FAMILY.to_ne_bytes());
+    datagram.extend([0; 10]);
+    datagram.extend([command, FAMILY_VERSION, 0, 0]);
+    datagram.extend(attributes);
+    decode(&datagram).remove(0).unwrap()
+}
+
+#[test]
+fn a_sync_daemon_is_understood_with_all_that_the_kernel_says_of_it() {
+    for (state, group) in [(SyncState::Master, "224.0.0.81"), (SyncState::Backup, "ff02::8")] {
+        let group = Some(group.parse().unwrap());
+        let link = Link { interface: "eth1".into(), id: 7, max_length: 1460, group, port: 8848, ttl: 3 };
+        let mut out = Vec::new();
+        nest(&mut out, top::DAEMON, |out| daemon_attributes(out, state, &link));
+        assert_eq!(received(command::NEW_DAEMON, &out), Reply::Daemon(state, link));
+    }
+}
+
+#[test]
+fn timeouts_are_read_and_0_leaves_one_as_it_is() {
+    let mut out = Vec::new();
+    timeout_attributes(&mut out, Timeouts { tcp: Some(900), tcp_fin: None, udp: Some(300) });
+    let found = TimeoutsFound { tcp: 900, tcp_fin: 0, udp: 300 };
+    assert_eq!(received(command::SET_CONFIG, &out), Reply::Timeouts(found));
 }
 
 #[test]

@@ -137,6 +137,20 @@ impl Bus {
         }
     }
 
+    /// A verb of a service.
+    pub(crate) fn verb<B>(&self, service: &str, method: &str, body: &B) -> zbus::Result<()>
+    where
+        B: serde::Serialize + zbus::DynamicType,
+    {
+        zbus::block_on(async {
+            let connection = connection::Builder::address(self.address().as_str()).build().await?;
+            let path = format!("/org/trivet/Ipvs1/service/{service}");
+            let interface = Some("org.trivet.Ipvs1.Service");
+            connection.call_method(Some("org.trivet.Ipvs1"), path, interface, method, body).await?;
+            Ok(())
+        })
+    }
+
     /// The rows of `Servers` of a service, as text.
     pub(crate) fn servers(&self, service: &str) -> String {
         self.property(&format!("/org/trivet/Ipvs1/service/{service}"), "org.trivet.Ipvs1.Service", "Servers")

@@ -1,6 +1,6 @@
 //! Who may command: root, and whom polkit allows it. Without polkit, root only.
 
-use daemon::client::is_absent;
+use crate::client::is_absent;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -47,11 +47,7 @@ impl Drop for Question {
 ///
 /// # Errors
 /// `AccessDenied`, with the reason.
-pub(super) async fn authorize(
-    connection: &Connection,
-    header: &Header<'_>,
-    action: &str,
-) -> fdo::Result<String> {
+pub async fn authorize(connection: &Connection, header: &Header<'_>, action: &str) -> fdo::Result<String> {
     let Some(caller) = header.sender() else {
         return Err(fdo::Error::AccessDenied("access denied: the message has no sender".into()));
     };

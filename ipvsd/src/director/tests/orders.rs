@@ -1,0 +1,173 @@
+//! What operators order.
+
+use super::super::scene::{Scene, backend_with_port, key, server_address, service, settings, web};
+use super::super::*;
+use crate::health::Verdict::{Down, Up};
+use crate::orders::Command;
+use crate::table::Connections;
+
+fn both_up() -> Scene {
+    let mut scene = Scene::new(web()).started();
+    scene.answer(&[(101, Up), (102, Up)]);
+    scene.turn();
+    scene
+}
+
+fn connect(scene: &mut Scene, server: u8, active: u32) {
+    let counts = Connections { active, ..Connections::default() };
+    scene.connections.insert((key(50), server_address(server)), counts);
+}
+
+#[test]
+fn a_weight_that_is_ordered_outlives_reload_and_restart_until_it_is_cleared() {
+    let mut scene = both_up();
+    scene.order(101, Verb::SetWeight(7));
+    assert_eq!(scene.weights(50), [(101, 7), (102, 1)]);
+    assert_eq!(scene.said("web: server 192.168.100.101:80: weight 7 by alice (uid 1000): its disk"), 1);
+    scene.event(Event::Reloaded(web()));
+    assert_eq!(scene.weights(50), [(101, 7), (102, 1)]);
+    let mut scene = scene.restarted(web());
+    assert_eq!(scene.weights(50), [(101, 7), (102, 1)]);
+    assert_eq!(scene.applied, []);
+    scene.answer(&[(101, Up), (102, Up)]);
+    scene.turn();
+    scene.order(101, Verb::Enable);
+    assert_eq!(scene.weights(50), [(101, 7), (102, 1)], "that is about Drain and Disable");
+    scene.order(101, Verb::Clear);
+    assert_eq!(scene.weights(50), [(101, 1), (102, 1)]);
+    assert_eq!(scene.ordered(101), None);
+}
+
+#[test]
+fn a_disabled_server_is_out_at_once_whatever_its_check_says_and_comes_back_when_enabled() {
+    let mut scene = both_up();
+    scene.order(101, Verb::Disable);
+    assert_eq!(scene.weights(50), [(102, 1)]);
+    scene.answer(&[(101, Down)]);
+    scene.answer(&[(101, Up)]);
+    scene.turn();
+    assert_eq!(scene.weights(50), [(102, 1)]);
+    scene.order(101, Verb::Enable);
+    assert_eq!(scene.weights(50), [(101, 1), (102, 1)]);
+}
+
+#[test]
+fn a_drained_server_gets_no_new_connections_and_goes_when_it_has_none_left() {
+    let mut scene = both_up();
+    connect(&mut scene, 101, 3);
+    scene.pass(Duration::from_secs(1));
+    scene.order(101, Verb::Drain { within: Duration::from_secs(600) });
+    assert_eq!(scene.weights(50), [(101, 0), (102, 1)]);
+    scene.pass(Duration::from_secs(30));
+    assert_eq!(scene.weights(50), [(101, 0), (102, 1)]);
+    connect(&mut scene, 101, 0);
+    scene.pass(Duration::from_secs(1));
+    assert_eq!(scene.weights(50), [(102, 1)]);
+    assert_eq!(scene.said("web: server 192.168.100.101:80 is drained, out of use"), 1);
+    let order = scene.ordered(101).unwrap();
+    assert_eq!((order.command, order.reason.as_str()), (Command::Disable, "its disk"));
+}
+
+#[test]
+fn a_drain_ends_at_its_deadline_and_says_what_was_left() {
+    let mut scene = both_up();
+    connect(&mut scene, 101, 3);
+    scene.order(101, Verb::Drain { within: Duration::from_secs(60) });
+    scene.pass(Duration::from_millis(59_900));
+    assert_eq!(scene.weights(50), [(101, 0), (102, 1)]);
+    scene.pass(Duration::from_millis(200));
+    assert_eq!(scene.weights(50), [(102, 1)]);
+    assert_eq!(scene.said("its time to drain is over, out of use; 3 connections were left"), 1);
+}
+
+#[test]
+fn what_was_read_before_a_drain_says_nothing_about_what_is_left_after_it() {
+    let mut scene = both_up();
+    scene.order(101, Verb::Drain { within: Duration::from_secs(60) });
+    assert_eq!(scene.weights(50), [(101, 0), (102, 1)], "the reading of a second ago knows of none");
+    connect(&mut scene, 101, 1);
+    scene.pass(Duration::from_secs(5));
+    assert_eq!(scene.weights(50), [(101, 0), (102, 1)]);
+}
+
+#[test]
+fn a_drains_deadline_is_kept_over_a_restart() {
+    let mut scene = both_up();
+    connect(&mut scene, 101, 3);
+    scene.order(101, Verb::Drain { within: Duration::from_secs(60) });
+    scene.pass(Duration::from_secs(30));
+    let mut scene = scene.restarted(web());
+    scene.answer(&[(101, Up), (102, Up)]);
+    scene.turn();
+    assert_eq!(scene.applied, []);
+    scene.pass(Duration::from_secs(29));
+    assert_eq!(scene.weights(50), [(101, 0), (102, 1)]);
+    scene.pass(Duration::from_secs(2));
+    assert_eq!(scene.weights(50), [(102, 1)]);
+}
+
+#[test]
+fn an_order_for_what_there_is_not_changes_nothing_and_says_what_there_is() {
+    let mut scene = both_up();
+    let mut order = |service: &str, server: &str| {
+        let request = Request {
+            service: service.into(),
+            server: server.into(),
+            verb: Verb::Disable,
+            author: "root".into(),
+            reason: String::new(),
+        };
+        scene.director.order(scene.at(), &request).map(drop)
+    };
+    assert_eq!(order("mail", "192.168.100.101:80").unwrap_err(), "there is no service 'mail'");
+    let error = order("web", "192.168.100.109:80").unwrap_err();
+    assert!(error.contains("its servers are 192.168.100.101:80, 192.168.100.102:80"), "{error}");
+    assert!(order("web", "web1").unwrap_err().contains("'web1' is not an address"));
+    assert!(order("web", "192.168.100.101").is_ok(), "its port is clear");
+}
+
+#[test]
+fn a_server_that_comes_back_gets_its_weight_step_by_step() {
+    let mut slow = service(50, &[101, 102]);
+    slow.slow_start = Duration::from_secs(10);
+    slow.servers.values_mut().for_each(|server| server.weight = 100);
+    let mut scene = Scene::new(settings(&[("web", slow)])).started();
+    scene.answer(&[(101, Up), (102, Up)]);
+    scene.turn();
+    assert_eq!(scene.weights(50), [(101, 100), (102, 100)], "the first time is no return");
+    scene.answer(&[(101, Down)]);
+    scene.pass(Duration::from_secs(5));
+    scene.answer(&[(101, Up)]);
+    scene.turn();
+    let mut weights = Vec::new();
+    for _ in 0..12 {
+        weights.push(scene.weights(50)[0].1);
+        scene.pass(Duration::from_secs(1));
+    }
+    assert!(weights.windows(2).all(|pair| pair[0] <= pair[1]), "{weights:?}");
+    assert!(weights[0] <= 10 && weights[5] < 60 && weights[9] < 100, "{weights:?}");
+    assert_eq!(weights[10], 100, "{weights:?}");
+    assert_eq!(scene.weights(50), [(101, 100), (102, 100)]);
+    let changes = scene.applied.len();
+    scene.pass(Duration::from_secs(60));
+    assert_eq!(scene.applied.len(), changes, "and then no more");
+}
+
+#[test]
+fn a_server_that_starts_slowly_and_fails_begins_anew() {
+    let mut slow = service(50, &[101, 102]);
+    slow.slow_start = Duration::from_secs(10);
+    slow.servers.get_mut(&backend_with_port(101)).unwrap().weight = 100;
+    let mut scene = Scene::new(settings(&[("web", slow)])).started();
+    scene.answer(&[(101, Up), (102, Up)]);
+    scene.turn();
+    for _ in 0..3 {
+        scene.answer(&[(101, Down)]);
+        assert_eq!(scene.weights(50), [(102, 1)]);
+        scene.answer(&[(101, Up)]);
+        scene.turn();
+        assert!(scene.weights(50)[0].1 <= 10);
+        scene.pass(Duration::from_secs(9));
+        assert!(scene.weights(50)[0].1 > 50);
+    }
+}
