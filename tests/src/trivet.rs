@@ -52,6 +52,7 @@ impl Trivet {
     /// The same with files of the test's own, such as ("vrrp.d/gateway.toml", TEXT).
     pub fn with_files(host: &Host, files: &[(&str, &str)]) -> Self {
         let root = host.directory().join("root");
+        std::fs::create_dir_all(&root).expect("making the root in the lab");
         let trivet = Self { root, processes: BTreeMap::new(), bus: None };
         files.iter().for_each(|(name, text)| trivet.write(name, text));
         trivet

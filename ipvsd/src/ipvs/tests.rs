@@ -232,6 +232,27 @@ fn timeouts_are_read_and_0_leaves_one_as_it_is() {
     assert_eq!(received(command::SET_CONFIG, &out), Reply::Timeouts(found));
 }
 
+/// Prints a figure: `cargo test --release -p ipvsd --lib -- --ignored --nocapture what_encoding_a_table_costs`.
+#[test]
+#[ignore = "a measurement"]
+fn what_encoding_a_table_costs() {
+    let key = tcp("10.0.10.50:80");
+    let changes: Vec<Change> = (0..10_000)
+        .map(|number| {
+            let address = SocketAddr::from(([192, 168, 0, 1], number + 1));
+            Change::NewServer { key, address, server: server(Forward::Nat, 1) }
+        })
+        .collect();
+    let clock = daemon::event_loop::Clock::new().unwrap();
+    for _ in 0..5 {
+        let (began, mut out) = (clock.now(), Vec::new());
+        for (sequence, change) in (1..).zip(&changes) {
+            Request::Change(change).encode(&mut out, FAMILY, sequence, false);
+        }
+        println!("{} servers, {} bytes: {:?}", changes.len(), out.len(), clock.now() - began);
+    }
+}
+
 #[test]
 fn a_batch_of_requests_is_one_run_of_messages() {
     let key = tcp("10.0.10.50:80");
