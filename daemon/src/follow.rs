@@ -140,6 +140,9 @@ impl<T: Fn(&Arc<str>, Told)> Objects<T> {
             let wanted = former.remove(&path).unwrap_or_else(|| (Arc::clone(name), true));
             self.wanted.insert(path, wanted);
         }
+        for (name, _) in former.into_values() {
+            (self.tell)(&name, Err(Untold::Other("it is not asked for any more".to_owned())));
+        }
     }
 
     fn ask_all(&mut self) {

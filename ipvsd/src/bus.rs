@@ -303,7 +303,8 @@ impl ServiceObject {
         self.order((&header, connection), Verb::Disable, server, reason).await
     }
 
-    /// Undo Drain and Disable: its health decides again. An ordered weight stays.
+    /// Undo Drain and Disable: its health decides again, with the configured weight: one that was ordered before them is
+    /// not remembered.
     async fn enable(
         &self,
         #[zbus(header)] header: Header<'_>,

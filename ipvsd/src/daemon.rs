@@ -14,9 +14,11 @@ use daemon::notify::Notify;
 use daemon::queue::{Receiver, queue};
 use daemon::signals::{Signal, Signals};
 
+use nix::errno::Errno;
+
 use crate::bus::{BusService, Snapshot};
 use crate::config;
-use crate::director::{Action, Actions, Director, Event, Moment, Request, Setting};
+use crate::director::{Action, Actions, Director, Event, Fault, Moment, Request, Setting};
 use crate::health::Answer;
 use crate::kernel::{self, Kernel};
 use crate::orders::{Orders, OrdersFile};
@@ -24,11 +26,13 @@ use crate::owned::OwnedFile;
 use crate::routers::Roles;
 use crate::service::Settings;
 use crate::sysctl::Sysctls;
-use crate::table::ServiceKey;
+use crate::table::{Change, ServiceKey};
 use daemon::error::Error;
 
 /// Commands that may wait for the loop.
 const COMMANDS: usize = 64;
+/// Changes that the kernel is given between two signs of life.
+const PORTION: usize = 2048;
 
 /// What the bus thread hands to the loop.
 #[derive(Debug)]
@@ -198,7 +202,7 @@ impl Daemon {
                     self.dispatch(Event::SysctlsRead(found));
                 }
                 Action::Apply(changes) => {
-                    let result = self.kernel.apply(&changes);
+                    let result = self.apply(&changes);
                     self.dispatch(Event::Applied { changes, result });
                 }
                 Action::Set(what) => {
@@ -213,6 +217,17 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    /// The kernel may take a minute for a large table: the watchdog hears that we are at work.
+    fn apply(&mut self, changes: &[Change]) -> Result<Vec<(usize, Errno)>, Fault> {
+        let mut refused = Vec::new();
+        for (number, portion) in changes.chunks(PORTION).enumerate() {
+            let failures = self.kernel.apply(portion)?;
+            refused.extend(failures.into_iter().map(|(index, errno)| (number * PORTION + index, errno)));
+            self.notify.kick(self.events.clock().now());
+        }
+        Ok(refused)
     }
 
     fn obey(&mut self) {
@@ -269,7 +284,8 @@ impl Daemon {
         let now = self.events.clock().now();
         let news = self.published.status.update(&mut self.director, now);
         let connections = self.director.connection_counts();
-        let is_recounted = !Arc::ptr_eq(&connections, &self.published.connections);
+        let is_other = !Arc::ptr_eq(&connections, &self.published.connections);
+        let is_recounted = is_other && !(connections.is_empty() && self.published.connections.is_empty());
         if !news && !is_recounted && !std::mem::take(&mut self.wants_otherwise) {
             return;
         }

@@ -27,7 +27,9 @@ pub enum Admission {
     Withheld,
     /// It was found in the table with weight 0, and stays so.
     Idle,
-    /// It was found in use and stays so, or the wait is over.
+    /// It was found in use, with this weight, and stays so.
+    AsFound(u16),
+    /// The wait is over.
     Admitted,
 }
 
@@ -64,6 +66,7 @@ impl Standing {
         };
         let given = match self.health {
             Health::Up(weight) => weight,
+            Health::Unknown(Admission::AsFound(weight)) => Some(weight),
             Health::Unchecked | Health::Unknown(Admission::Admitted) => None,
             Health::Unknown(Admission::Withheld | Admission::Idle) | Health::Down => return None,
         };

@@ -181,7 +181,9 @@ fn service_status(director: &Director, now: Instant, name: &Arc<str>, run: &Run)
     let is_served = matches!(state, State::Forwarding | State::Sorry | State::Failed);
     ServiceStatus {
         service: Arc::clone(service),
-        has_quorum: run.posture.has_quorum && is_served && usable_in_kernel(director, run) > 0,
+        // Where it only waits for its virtual router it would have one: a router that tracks it must be able to rise.
+        has_quorum: run.posture.has_quorum
+            && (state == State::Standby || is_served && usable_in_kernel(director, run) > 0),
         sorry_active: state == State::Sorry,
         state,
         reason,
@@ -292,7 +294,7 @@ fn reason(
             format!("{why}; draining, {left} connections left")
         }
         (Some(Command::Disable), _) => format!("{why}; disabled"),
-        (Some(Command::Weight(_)) | None, Health::Unknown(Admission::Admitted)) => {
+        (Some(Command::Weight(_)) | None, Health::Unknown(Admission::Admitted | Admission::AsFound(_))) => {
             format!("{why}; in use until there is an answer")
         }
         (Some(Command::Weight(_)) | None, Health::Unknown(Admission::Idle)) => {
@@ -389,5 +391,22 @@ mod tests {
         let status = whole(&mut scene);
         assert!(status.services["web"].servers.iter().all(|server| server.stale));
         assert_eq!(status.faults.checkd, "checkd has left the bus");
+    }
+
+    #[test]
+    fn a_service_that_stands_by_has_the_quorum_that_it_would_have() {
+        let mut service = service(50, &[101]);
+        service.while_active = Some("gateway".into());
+        let mut scene = Scene::new(settings(&[("web", service)])).started();
+        scene.answer(&[(101, Up)]);
+        scene.turn();
+        let status = of(&mut scene);
+        assert_eq!(
+            (status.state, status.has_quorum),
+            (State::Standby, true),
+            "or a router that tracks it never rises"
+        );
+        scene.answer(&[(101, Down)]);
+        assert!(!of(&mut scene).has_quorum);
     }
 }

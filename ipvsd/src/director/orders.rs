@@ -65,6 +65,9 @@ impl Director {
         let seat = (Arc::clone(&name), backend);
         let mut actions = Actions::default();
         let former = self.orders.get(&seat).map(|order| order.command);
+        if let (Verb::SetWeight(_), Some(Command::Drain { .. } | Command::Disable)) = (request.verb, former) {
+            return Err(format!("server {backend} is out of use: Enable it first, or ClearOverride"));
+        }
         match request.verb.command(at.real, former) {
             Some(command) if request.verb == Verb::Enable && former == Some(command) => return Ok(actions),
             Some(command) => {
@@ -116,6 +119,7 @@ impl Director {
     /// A drain that has come to its end, or to its time, leaves the server out of use.
     pub(super) fn end_drains(&mut self, at: Moment, name: &Arc<str>, run: &Run, actions: &mut Actions) {
         let mut ended = false;
+        let is_read = matches!(self.kernel, Kernel::Read(_));
         for backend in run.service.servers.keys() {
             let left = self.connections(run, backend);
             let read_at = self.read_at;
@@ -123,7 +127,7 @@ impl Director {
             let Command::Drain { until } = order.command else { continue };
             let number = left.active.saturating_add(left.inactive);
             // What was read before the order says nothing about what is left after it.
-            let is_empty = number == 0 && read_at > order.since;
+            let is_empty = is_read && number == 0 && read_at > order.since;
             if !is_empty && at.real < until {
                 continue;
             }

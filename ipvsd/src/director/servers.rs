@@ -86,14 +86,16 @@ impl Director {
     }
 
     /// Unknown is not down: whoever is in use when we first look stays so, and nobody else starts.
-    pub(super) fn admit_as_found(&self, run: &mut Run) {
+    pub(super) fn admit_as_found(&self, run: &mut Run, is_first: bool) {
         let Kernel::Read(dump) = &self.kernel else { return };
         let Run { service, admissions, .. } = run;
+        // A server that is missing where its service is there was out of use when we went.
+        let was_there = is_first && service.fronts.iter().any(|front| dump.table.contains_key(front));
         for (backend, server) in &service.servers {
             if target(server).is_some() && !admissions.contains_key(backend) {
                 let found = as_found(&dump.table, &service.fronts, backend);
                 let admission = match (found, server.initially) {
-                    (Admission::Withheld, Initially::Admitted) => Admission::Admitted,
+                    (Admission::Withheld, Initially::Admitted) if !was_there => Admission::Admitted,
                     (found, Initially::Admitted | Initially::Withheld) => found,
                 };
                 admissions.insert(*backend, admission);
@@ -105,7 +107,7 @@ impl Director {
     pub(super) fn found_posture(&self, service: &VirtualService) -> Posture {
         let Some(table) = self.table() else { return Posture::default() };
         let is_in_use =
-            |backend: &Backend| matches!(as_found(table, &service.fronts, backend), Admission::Admitted);
+            |backend: &Backend| matches!(as_found(table, &service.fronts, backend), Admission::AsFound(_));
         let is_sorry = service.sorry.is_some_and(|sorry| is_in_use(&sorry.backend));
         let has_quorum = !is_sorry && service.servers.keys().any(is_in_use);
         let stand = if is_sorry { Stand::Sorry } else { Stand::Servers };
@@ -183,6 +185,6 @@ fn as_found(table: &Table, fronts: &[ServiceKey], backend: &Backend) -> Admissio
     match servers.map(|server| server.weight).max() {
         None => Admission::Withheld,
         Some(0) => Admission::Idle,
-        Some(_) => Admission::Admitted,
+        Some(weight) => Admission::AsFound(u16::try_from(weight).unwrap_or(u16::MAX)),
     }
 }

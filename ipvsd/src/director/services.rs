@@ -148,11 +148,12 @@ impl Director {
     }
 
     fn refresh(&mut self, at: Moment, name: &Arc<str>, run: &mut Run, actions: &mut Actions) {
-        if !run.is_settled && matches!(self.kernel, Kernel::Read(_)) {
+        let is_first = !run.is_settled && matches!(self.kernel, Kernel::Read(_));
+        if is_first {
             run.is_settled = true;
             run.posture = self.found_posture(&run.service);
         }
-        self.admit_as_found(run);
+        self.admit_as_found(run, is_first);
         self.end_grace(at.now, name, run, actions);
         self.end_drains(at, name, run, actions);
         self.follow_ramps(at.now, name, run);

@@ -1,7 +1,7 @@
 //! The director's dealings with the rest of IPVS: timeouts, sysctls, synchronisation threads, and whose role they
 //! follow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,12 @@ impl Director {
     /// Bring what is configured beside the table to where it should be.
     pub(super) fn tune(&mut self, actions: &mut Actions) {
         let Kernel::Read(dump) = &self.kernel else { return };
-        for setting in self.missing_settings(dump) {
+        let missing = self.missing_settings(dump);
+        // What is as it should be, by whomever, is no fault any more.
+        let subjects: BTreeSet<String> = missing.iter().map(Setting::subject).collect();
+        self.unset
+            .retain(|what, _| subjects.contains(what) || self.settings.tuning.sysctls.contains_key(&**what));
+        for setting in missing {
             actions.push(Action::Set(setting));
         }
     }

@@ -243,7 +243,7 @@ fn what_encoding_a_table_costs() {
             Change::NewServer { key, address, server: server(Forward::Nat, 1) }
         })
         .collect();
-    let clock = daemon::event_loop::Clock::new().unwrap();
+    let clock = ::daemon::event_loop::Clock::new().unwrap();
     for _ in 0..5 {
         let (began, mut out) = (clock.now(), Vec::new());
         for (sequence, change) in (1..).zip(&changes) {

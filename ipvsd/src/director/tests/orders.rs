@@ -171,3 +171,33 @@ fn a_server_that_starts_slowly_and_fails_begins_anew() {
         assert!(scene.weights(50)[0].1 > 50);
     }
 }
+
+#[test]
+fn a_reading_that_failed_says_nothing_about_what_is_left_to_drain() {
+    let mut scene = both_up();
+    connect(&mut scene, 101, 3);
+    scene.order(101, Verb::Drain { within: Duration::from_secs(600) });
+    scene.pass(Duration::from_secs(2));
+    scene.fault = Some(Fault("out of memory".into()));
+    scene.pass(Duration::from_secs(2));
+    scene.answer(&[(102, Down)]);
+    scene.fault = None;
+    scene.pass(Duration::from_secs(5));
+    assert_eq!(scene.weights(50), [(101, 0)], "its three connections are there");
+}
+
+#[test]
+fn a_weight_does_not_bring_a_server_back_that_is_out_of_use() {
+    let mut scene = both_up();
+    scene.order(101, Verb::Disable);
+    let request = Request {
+        service: "web".into(),
+        server: server_address(101).to_string(),
+        verb: Verb::SetWeight(5),
+        author: "root".into(),
+        reason: String::new(),
+    };
+    let error = scene.director.order(scene.at(), &request).unwrap_err();
+    assert_eq!(error, "server 192.168.100.101:80 is out of use: Enable it first, or ClearOverride");
+    assert_eq!(scene.weights(50), [(102, 1)]);
+}

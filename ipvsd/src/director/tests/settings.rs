@@ -85,3 +85,14 @@ fn a_defence_that_the_kernel_switches_by_itself_is_left_to_it() {
         (Ok(1), Ok(1))
     );
 }
+
+#[test]
+fn what_could_not_be_set_and_is_as_it_should_be_by_now_is_no_fault_any_more() {
+    let timeouts = Timeouts { tcp: Some(600), ..Timeouts::default() };
+    let settings = Settings { tuning: Tuning { timeouts, ..Tuning::default() }, ..web() };
+    let mut scene = Scene::new(settings).started();
+    scene.event(Event::Set { what: Setting::Timeouts(timeouts), result: Err("not now".into()) });
+    assert_eq!(scene.director.unset.len(), 1);
+    scene.pass(Duration::from_secs(2));
+    assert!(scene.director.unset.is_empty(), "the kernel has 600 s");
+}

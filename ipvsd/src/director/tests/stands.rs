@@ -176,3 +176,25 @@ fn a_vrrpd_that_comes_back_at_once_changes_nothing_and_one_that_does_not_is_not_
     scene.event(is(Role::Active));
     assert_eq!(scene.weights(50), [(101, 1)]);
 }
+
+#[test]
+fn a_restart_changes_no_weight_and_brings_no_dead_server_back_before_its_check_has_answered() {
+    let mut service = service(50, &[101, 102]);
+    service.servers.values_mut().for_each(|server| server.initially = crate::service::Initially::Admitted);
+    let configured = || settings(&[("web", service.clone())]);
+    let mut scene = Scene::new(configured()).started();
+    let weighed = Answer {
+        target: scene.watched[0].clone(),
+        verdict: Up,
+        reason: "load 0.3".into(),
+        since: 1,
+        weight: Some(40),
+    };
+    scene.event(Event::Answered(vec![weighed]));
+    scene.answer(&[(102, Down)]);
+    scene.turn();
+    assert_eq!(scene.weights(50), [(101, 40)]);
+    let mut scene = scene.restarted(configured());
+    scene.pass(Duration::from_secs(60));
+    assert_eq!((scene.weights(50), &scene.applied), (vec![(101, 40)], &Vec::new()));
+}
