@@ -1,7 +1,7 @@
 //! Requests to bytes, in the order of attributes that ipvsadm uses.
 //!
-//! Written by hand and not with neli, which takes every message apart into a tree of allocations: a table of 37,205
-//! servers is encoded in the time that the kernel needs for a few hundred of them, and not for all (DEPENDENCIES.md).
+//! Written by hand and not with neli, which makes a tree of allocations of every message: 57 ms for 10,000 servers where
+//! this takes 0.6 (DEPENDENCIES.md).
 
 use std::net::{IpAddr, SocketAddr};
 
