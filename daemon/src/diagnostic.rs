@@ -193,6 +193,11 @@ impl Report {
         self.diagnostics.last_mut().expect("one was just pushed")
     }
 
+    /// All that another one found, after what this one did.
+    pub fn append(&mut self, mut other: Self) {
+        self.diagnostics.append(&mut other.diagnostics);
+    }
+
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }

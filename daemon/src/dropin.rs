@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,21 +31,68 @@ pub struct Object {
     pub table: Table,
 }
 
-/// All objects of a directory such as `vrrp.d`, in the order of their names. What cannot be read or parsed goes
-/// to the report as errors.
+/// An object that was found, and not read yet.
+#[derive(Debug)]
+pub struct Candidate {
+    /// The stem of the file's name.
+    pub name: String,
+    /// The file that defines it.
+    pub path: PathBuf,
+    is_overridden: bool,
+}
+
+/// What tells a file from any other that stands, or will stand, at its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Device and inode.
+    file: (u64, u64),
+    size: u64,
+    /// Of the contents and of the inode, in nanoseconds of CLOCK_REALTIME.
+    modified: i128,
+    changed: i128,
+}
+
+/// How much older than its stamp a file must be: whoever writes it again within the kernel's own tick leaves no mark.
+const SETTLED: i128 = 1_000_000_000;
+
+/// All objects of a directory such as `vrrp.d`, in the order of their names, to be read one by one: thousands of them
+/// need not be in memory at once. What cannot be looked at goes to the report as errors.
+pub fn candidates(root: &Path, directory: &str, report: &mut Report) -> Vec<Candidate> {
+    let Found { files, overridden } = Found::below(root, directory, report);
+    let candidate = |(name, path)| Candidate { is_overridden: overridden.contains(&name), name, path };
+    files.into_iter().map(candidate).collect()
+}
+
+/// As [`candidates`], all of them read. What cannot be read or parsed goes to the report as errors.
 pub fn load_directory(root: &Path, directory: &str, report: &mut Report) -> Vec<Object> {
-    let found = Found::below(root, directory, report);
-    let objects = found.files.into_iter().filter_map(|(name, path)| {
-        let base = read_table(&path, report)?;
+    let found = candidates(root, directory, report);
+    found.into_iter().filter_map(|candidate| candidate.read(root, directory, report)).collect()
+}
+
+impl Candidate {
+    /// With its drop-ins. `None`: it cannot be read, which has been reported.
+    pub fn read(&self, root: &Path, directory: &str, report: &mut Report) -> Option<Object> {
+        let Self { name, path, is_overridden } = self;
+        let base = read_table(path, report)?;
         // Thousands of objects have no drop-ins: their folders are not looked for one by one.
-        let table = if found.overridden.contains(&name) {
-            merged_drop_ins(root, directory, &name, Some(base), report)?
-        } else {
-            base
+        let table =
+            if *is_overridden { merged_drop_ins(root, directory, name, Some(base), report)? } else { base };
+        Some(Object { name: name.clone(), path: path.clone(), table })
+    }
+
+    /// To be taken before it is read, at `now` (microseconds of CLOCK_REALTIME): with the same stamp later it reads the
+    /// same. `None`: that cannot be said of it, because it was written just now, or has drop-ins.
+    pub fn stamp(&self, now: u64) -> Option<Stamp> {
+        let data = fs::metadata(&self.path).ok().filter(|_| !self.is_overridden)?;
+        let nanoseconds = |seconds: i64, part: i64| i128::from(seconds) * 1_000_000_000 + i128::from(part);
+        let stamp = Stamp {
+            file: (data.dev(), data.ino()),
+            size: data.size(),
+            modified: nanoseconds(data.mtime(), data.mtime_nsec()),
+            changed: nanoseconds(data.ctime(), data.ctime_nsec()),
         };
-        Some(Object { name, path, table })
-    });
-    objects.collect()
+        (stamp.changed + SETTLED < i128::from(now) * 1_000).then_some(stamp)
+    }
 }
 
 /// The names of the objects of a directory, without reading them: for references from other daemons' files.
@@ -264,6 +311,30 @@ mod tests {
         let objects = load_directory(root.path(), "vrrp.d", &mut Report::new());
         let values = ["x", "y", "z"].map(|key| integer(&objects[0], key));
         assert_eq!(values, [Some(2), Some(3), Some(1)]);
+    }
+
+    #[test]
+    fn a_stamp_tells_every_change_of_a_file_and_none_is_given_for_what_was_just_written() {
+        let root = TempRoot::new();
+        root.write("etc/trivet/vrrp.d/a.toml", "x = 1\n");
+        root.write("etc/trivet/vrrp.d/b.toml", "x = 1\n");
+        root.write("etc/trivet/vrrp.d/b.toml.d/x.toml", "x = 2\n");
+        let stamp =
+            |number: usize, now| candidates(root.path(), "vrrp.d", &mut Report::new())[number].stamp(now);
+        let path = root.path().join("etc/trivet/vrrp.d/a.toml");
+        let written = u64::try_from(fs::metadata(&path).unwrap().ctime()).unwrap() * 1_000_000;
+        let later = written + 10_000_000;
+        assert!(stamp(0, written).is_none() && stamp(0, later).is_some());
+        assert!(stamp(1, later).is_none(), "it has drop-ins");
+        let before = stamp(0, later);
+        assert_eq!(stamp(0, later), before);
+        // The same length, written in place; and another file in its place, as Ansible does it.
+        root.write("etc/trivet/vrrp.d/a.toml", "x = 2\n");
+        let second = stamp(0, later);
+        assert_ne!(second, before);
+        root.write("etc/trivet/vrrp.d/new", "x = 2\n");
+        fs::rename(root.path().join("etc/trivet/vrrp.d/new"), &path).unwrap();
+        assert_ne!(stamp(0, later), second);
     }
 
     #[test]

@@ -5,32 +5,22 @@
 
 mod address;
 mod daemon_wide;
+mod loader;
 mod others;
 mod references;
 mod server;
 mod service;
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use daemon::diagnostic::Report;
-use daemon::dropin;
 
-use self::references::References;
+pub use self::loader::Loader;
 use crate::service::Settings;
 
 /// Everything below `root`. Use the settings only if the report has no errors.
 pub fn load(root: &Path) -> (Settings, Report) {
-    let mut report = Report::new();
-    let references = References::below(root);
-    let mut settings = daemon_wide::load(root, &references, &mut report);
-    let mut taken = BTreeMap::new();
-    for object in dropin::load_directory(root, "ipvs.d", &mut report) {
-        let Some(service) = service::read(&object, &references, &mut taken, &mut report) else { continue };
-        settings.services.insert(object.name.into(), Arc::new(service));
-    }
-    (settings, report)
+    Loader::new(root).load()
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! takes it over and corrects only what differs.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use daemon::bus::{self, Publisher, Reply};
@@ -17,7 +16,7 @@ use daemon::signals::{Signal, Signals};
 use nix::errno::Errno;
 
 use crate::bus::{BusService, Snapshot};
-use crate::config;
+use crate::config::Loader;
 use crate::director::{Action, Actions, Director, Event, Fault, Moment, Request, Setting};
 use crate::health::Answer;
 use crate::kernel::{self, Kernel};
@@ -58,7 +57,7 @@ enum Wake {
 
 #[derive(Debug)]
 pub struct Daemon {
-    root: PathBuf,
+    loader: Loader,
     events: EventLoop<Wake>,
     signals: Signals,
     commands: Receiver<Command>,
@@ -80,7 +79,7 @@ impl Daemon {
     ///
     /// # Errors
     /// The machine lacks something that is not IPVS: without that ipvsd runs, waits, and says so.
-    pub fn new(root: PathBuf, settings: Settings) -> Result<Self, Error> {
+    pub fn new(loader: Loader, settings: Settings) -> Result<Self, Error> {
         let signals = Signals::new().map_err(Error::when("receive signals"))?;
         daemon::log::start("ipvsd", settings.log_level).map_err(Error::when("start the log"))?;
         let notify = Notify::start().map_err(Error::when("talk to systemd"))?;
@@ -92,14 +91,14 @@ impl Daemon {
             .register_forever(&signals, Interest::Read, Wake::Signals)
             .and_then(|()| events.register_forever(&commands, Interest::Read, Wake::Commands))
             .map_err(register)?;
-        let (owned, orders) = (OwnedFile::new(&root), OrdersFile::new(&root));
+        let (owned, orders) = (OwnedFile::new(loader.root()), OrdersFile::new(loader.root()));
         let director = Director::new(settings, read_owned(&owned), read_orders(&orders));
         let (published, roles) = (Snapshot::default(), Roles::default());
         let service = BusService::new(sender, roles.clone());
         let publisher =
             bus::start(service, published.clone()).map_err(Error::when("start the bus thread"))?;
         Ok(Self {
-            root,
+            loader,
             events,
             signals,
             commands,
@@ -261,7 +260,7 @@ impl Daemon {
     /// All or nothing: a configuration with a mistake changes nothing.
     fn reload(&mut self) {
         self.notify.reloading();
-        let (settings, report) = config::load(&self.root);
+        let (settings, report) = self.loader.load();
         log_report(&report);
         if report.has_errors() {
             log::error!("not reloaded: the configuration has errors; the former one stays in force");

@@ -1,14 +1,13 @@
 //! The wire form of IPVS: generic netlink family `IPVS`, version 1, as the kernel header linux/ip_vs.h defines it.
 //!
-//! Bytes in, meaning out, and back; no socket here (that is `kernel.rs`). neli takes attributes apart; the outer
-//! framing is walked here, because neli trusts the lengths in it. Nothing that a datagram can hold makes this panic.
+//! Bytes in, meaning out, and back; no socket here (that is `kernel.rs`). Nothing that a datagram can hold makes this
+//! panic.
 
+mod attributes;
 mod decode;
 mod encode;
 
 use std::net::SocketAddr;
-
-use neli::types::{Buffer, GenlBuffer};
 
 use crate::sync::{Link, SyncChange, SyncState};
 use crate::table::{Change, Connections, Server, Service, ServiceKey};
@@ -23,6 +22,12 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 /// `struct nlmsghdr`
 const HEADER_LENGTH: usize = 16;
+
+/// `NLMSG_…` of linux/netlink.h
+mod kind {
+    pub(super) const ERROR: u16 = 2;
+    pub(super) const DONE: u16 = 3;
+}
 
 /// `GENL_ID_CTRL`, `CTRL_CMD_…`, `CTRL_ATTR_…` of linux/genetlink.h
 mod control {
@@ -139,8 +144,6 @@ impl std::fmt::Display for WireError {
 }
 
 impl std::error::Error for WireError {}
-
-type Attrs = GenlBuffer<u16, Buffer>;
 
 /// What can be asked of the kernel.
 #[derive(Clone, Copy, Debug)]

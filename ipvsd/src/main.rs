@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use daemon::cli::{self, Action, EXIT_CONFIG, Program};
-use ipvsd::config;
+use ipvsd::config::{self, Loader};
 use ipvsd::daemon::Daemon;
 
 const PROGRAM: Program = Program {
@@ -25,12 +25,13 @@ fn main() -> ExitCode {
 }
 
 fn run(root: &Path) -> ExitCode {
-    let (settings, report) = config::load(root);
+    let mut loader = Loader::new(root);
+    let (settings, report) = loader.load();
     eprint!("{report}");
     if report.has_errors() {
         return ExitCode::from(EXIT_CONFIG);
     }
-    let result = Daemon::new(root.to_owned(), settings).and_then(|mut daemon| daemon.run());
+    let result = Daemon::new(loader, settings).and_then(|mut daemon| daemon.run());
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

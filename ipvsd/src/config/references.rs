@@ -12,6 +12,8 @@ use crate::table::Protocol;
 /// Checks that need no file.
 const BUILT_IN_CHECKS: [&str; 2] = ["tcp", "ping"];
 
+/// As far as they are known by name.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct References {
     /// Of `check.d`.
     checks: Vec<String>,

@@ -1,6 +1,5 @@
 //! One file of `ipvs.d`: a virtual service.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use daemon::diagnostic::{Location, Report, nearest};
@@ -47,13 +46,12 @@ enum LastStand {
 const LAST_STANDS: [(&str, LastStand); 3] =
     [("sorry", LastStand::Sorry), ("keep", LastStand::Keep), ("drop", LastStand::Drop)];
 
-/// The service of a file. `None`: too much is wrong with it, which has been reported.
+/// The service of a file, and where its addresses stand. `None`: too much is wrong with it, which has been reported.
 pub(super) fn read(
     object: &Object,
     references: &References,
-    taken: &mut BTreeMap<ServiceKey, Location>,
     report: &mut Report,
-) -> Option<VirtualService> {
+) -> Option<(VirtualService, Vec<Located<ServiceKey>>)> {
     let mut reader = Reader::new(&object.table, report);
     let protocol = reader.choice("protocol", &PROTOCOLS, &[("TCP", "tcp"), ("UDP", "udp"), ("SCTP", "sctp")]);
     let protocol = protocol.map_or(Protocol::Tcp, |protocol| protocol.value);
@@ -118,23 +116,7 @@ pub(super) fn read(
         reader.report().error(&at, format!("the sorry server {} is one of the servers too", sorry.backend));
     }
     reader.finish(KEYS_OF_OTHERS);
-    let usable = !fronts.is_empty();
-    for front in fronts {
-        claim(front, taken, report);
-    }
-    usable.then_some(service)
-}
-
-/// The kernel has one service for each address and protocol, and for each mark.
-fn claim(front: Located<ServiceKey>, taken: &mut BTreeMap<ServiceKey, Location>, report: &mut Report) {
-    let Located { value: key, at } = front;
-    if let Some(first) = taken.get(&key) {
-        report
-            .error(&at, format!("{key} is already the service of {first}"))
-            .hint("put the servers of both into one file, or change the address, port or protocol of one");
-        return;
-    }
-    taken.insert(key, at);
+    (!fronts.is_empty()).then_some((service, fronts))
 }
 
 /// The keys `address`, `addresses`, `mark`, `marks` and `family`.

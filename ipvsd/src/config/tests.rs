@@ -1,5 +1,7 @@
 mod refused;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::testing::TempRoot;

@@ -1,16 +1,11 @@
 //! Bytes to meaning. Nothing that a datagram can hold makes this panic.
 
-use std::io::Cursor;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use neli::FromBytesWithInput as _;
-use neli::attr::Attribute as _;
-use neli::consts::nl::Nlmsg;
-use neli::genl::Genlmsghdr;
-
+use super::attributes::{Attributes, array};
 use super::{
-    AF_INET, AF_INET6, Attrs, FAMILY_NAME, HEADER_LENGTH, Message, Messages, Reply, WireError, command,
-    config, control, daemon, dest, svc, top,
+    AF_INET, AF_INET6, FAMILY_NAME, HEADER_LENGTH, Message, Messages, Reply, WireError, command, config,
+    control, daemon, dest, kind, svc, top,
 };
 use crate::sync::{Link, SyncState};
 use crate::table::{
@@ -58,10 +53,10 @@ impl Message<'_> {
     /// # Errors
     /// The message is not what the kernel sends.
     pub fn decode(&self, family: u16, servers_of: Family) -> Result<Reply, WireError> {
-        if self.kind == u16::from(Nlmsg::Error) {
+        if self.kind == kind::ERROR {
             return self.errno().map(Reply::Result).ok_or(WireError::Framing);
         }
-        if self.kind == u16::from(Nlmsg::Done) {
+        if self.kind == kind::DONE {
             // Old kernels send no number with it.
             return Ok(Reply::Done(self.errno().unwrap_or(0)));
         }
@@ -73,16 +68,16 @@ impl Message<'_> {
         }
         let (command, attrs) = generic(self.payload)?;
         match command {
-            command::NEW_SERVICE => decode_service(&nested(&attrs, top::SERVICE, "service")?),
-            command::NEW_DEST => decode_server(&nested(&attrs, top::DEST, "server")?, servers_of),
-            command::NEW_DAEMON => decode_daemon(&nested(&attrs, top::DAEMON, "sync daemon")?),
+            command::NEW_SERVICE => decode_service(attrs.nest(top::SERVICE, "service")?),
+            command::NEW_DEST => decode_server(attrs.nest(top::DEST, "server")?, servers_of),
+            command::NEW_DAEMON => decode_daemon(attrs.nest(top::DAEMON, "sync daemon")?),
             command::SET_CONFIG => Ok(Reply::Timeouts(TimeoutsFound {
-                tcp: number(&attrs, config::TCP, "timeout")?,
-                tcp_fin: number(&attrs, config::TCP_FIN, "timeout")?,
-                udp: number(&attrs, config::UDP, "timeout")?,
+                tcp: attrs.number(config::TCP, "timeout")?,
+                tcp_fin: attrs.number(config::TCP_FIN, "timeout")?,
+                udp: attrs.number(config::UDP, "timeout")?,
             })),
             command::SET_INFO => {
-                let [_, major, minor, patch] = number(&attrs, top::INFO_VERSION, "version")?.to_be_bytes();
+                let [_, major, minor, patch] = attrs.number(top::INFO_VERSION, "version")?.to_be_bytes();
                 Ok(Reply::Version(major, minor, patch))
             }
             _ => Ok(Reply::Ignored),
@@ -95,50 +90,18 @@ impl Message<'_> {
     }
 }
 
-pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
-}
-
-fn generic(payload: &[u8]) -> Result<(u8, Attrs), WireError> {
-    let message = Genlmsghdr::<u8, u16>::from_bytes_with_input(&mut Cursor::new(payload), payload.len())
-        .map_err(|_| WireError::Attributes)?;
-    Ok((*message.cmd(), message.attrs().clone()))
-}
-
-fn find<'a>(attrs: &'a Attrs, kind: u16, name: &'static str) -> Result<&'a [u8], WireError> {
-    attrs
-        .iter()
-        .find(|attr| *attr.nla_type().nla_type() == kind)
-        .map(|attr| attr.payload().as_ref())
-        .ok_or(WireError::Missing(name))
-}
-
-fn fixed<const N: usize>(attrs: &Attrs, kind: u16, name: &'static str) -> Result<[u8; N], WireError> {
-    array(find(attrs, kind, name)?, 0).ok_or(WireError::Missing(name))
-}
-
-fn number(attrs: &Attrs, kind: u16, name: &'static str) -> Result<u32, WireError> {
-    fixed(attrs, kind, name).map(u32::from_ne_bytes)
-}
-
-pub(super) fn nested(attrs: &Attrs, kind: u16, name: &'static str) -> Result<Attrs, WireError> {
-    let payload = find(attrs, kind, name)?;
-    Attrs::from_bytes_with_input(&mut Cursor::new(payload), payload.len()).map_err(|_| WireError::Attributes)
-}
-
-/// A string that ends at its NUL, or with the attribute.
-fn text(attrs: &Attrs, kind: u16, name: &'static str) -> Result<String, WireError> {
-    let bytes = find(attrs, kind, name)?;
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    Ok(String::from_utf8_lossy(&bytes[..end]).into_owned())
+/// The command of a generic netlink message (`struct genlmsghdr`), and its attributes.
+fn generic(payload: &[u8]) -> Result<(u8, Attributes<'_>), WireError> {
+    let [command, ..] = array::<4>(payload, 0).ok_or(WireError::Attributes)?;
+    Ok((command, Attributes::new(&payload[4..])?))
 }
 
 fn decode_family(payload: &[u8]) -> Result<Reply, WireError> {
     let (command, attrs) = generic(payload)?;
-    if command != control::NEW_FAMILY || text(&attrs, control::FAMILY_NAME, "family name")? != FAMILY_NAME {
+    if command != control::NEW_FAMILY || attrs.text(control::FAMILY_NAME, "family name")? != FAMILY_NAME {
         return Ok(Reply::Ignored);
     }
-    fixed(&attrs, control::FAMILY_ID, "family number").map(|bytes| Reply::Family(u16::from_ne_bytes(bytes)))
+    attrs.fixed(control::FAMILY_ID, "family number").map(|bytes| Reply::Family(u16::from_ne_bytes(bytes)))
 }
 
 fn decode_address_family(number: u16) -> Result<Family, WireError> {
@@ -158,80 +121,80 @@ fn decode_address(family: Family, bytes: [u8; 16], port: [u8; 2]) -> SocketAddr 
     SocketAddr::new(address, u16::from_be_bytes(port))
 }
 
-pub(super) fn decode_service(attrs: &Attrs) -> Result<Reply, WireError> {
-    let family = decode_address_family(u16::from_ne_bytes(fixed(attrs, svc::AF, "address family")?))?;
+pub(super) fn decode_service(attrs: Attributes<'_>) -> Result<Reply, WireError> {
+    let family = decode_address_family(u16::from_ne_bytes(attrs.fixed(svc::AF, "address family")?))?;
     // The kernel sends either the mark, or protocol, address and port.
-    let key = match number(attrs, svc::FWMARK, "firewall mark") {
+    let key = match attrs.number(svc::FWMARK, "firewall mark") {
         Ok(mark) => ServiceKey::Mark { family, mark },
         Err(_) => ServiceKey::Address {
-            protocol: Protocol::from_number(u16::from_ne_bytes(fixed(attrs, svc::PROTOCOL, "protocol")?)),
+            protocol: Protocol::from_number(u16::from_ne_bytes(attrs.fixed(svc::PROTOCOL, "protocol")?)),
             address: decode_address(
                 family,
-                fixed(attrs, svc::ADDR, "service address")?,
-                fixed(attrs, svc::PORT, "service port")?,
+                attrs.fixed(svc::ADDR, "service address")?,
+                attrs.fixed(svc::PORT, "service port")?,
             ),
         },
     };
-    let netmask = fixed(attrs, svc::NETMASK, "netmask")?;
+    let netmask = attrs.fixed(svc::NETMASK, "netmask")?;
     let service = Service {
-        scheduler: text(attrs, svc::SCHED_NAME, "scheduler")?,
+        scheduler: attrs.text(svc::SCHED_NAME, "scheduler")?,
         // The first half of struct ip_vs_flags.
-        flags: number(attrs, svc::FLAGS, "flags")? & !FLAG_HASHED,
-        timeout: number(attrs, svc::TIMEOUT, "timeout")?,
+        flags: attrs.number(svc::FLAGS, "flags")? & !FLAG_HASHED,
+        timeout: attrs.number(svc::TIMEOUT, "timeout")?,
         netmask: match family {
             Family::V4 => u32::from_be_bytes(netmask),
             Family::V6 => u32::from_ne_bytes(netmask),
         },
-        persistence_engine: text(attrs, svc::PE_NAME, "persistence engine").ok(),
+        persistence_engine: attrs.text(svc::PE_NAME, "persistence engine").ok(),
     };
     Ok(Reply::Service(key, service))
 }
 
-pub(super) fn decode_server(attrs: &Attrs, servers_of: Family) -> Result<Reply, WireError> {
-    let family = match fixed(attrs, dest::ADDR_FAMILY, "address family") {
+pub(super) fn decode_server(attrs: Attributes<'_>, servers_of: Family) -> Result<Reply, WireError> {
+    let family = match attrs.fixed(dest::ADDR_FAMILY, "address family") {
         Ok(number) => decode_address_family(u16::from_ne_bytes(number))?,
         Err(_) => servers_of,
     };
     let address = decode_address(
         family,
-        fixed(attrs, dest::ADDR, "server address")?,
-        fixed(attrs, dest::PORT, "server port")?,
+        attrs.fixed(dest::ADDR, "server address")?,
+        attrs.fixed(dest::PORT, "server port")?,
     );
     // Kernels before 5.3 send none of these.
     let tunnel = Tunnel::from_numbers(
-        fixed::<1>(attrs, dest::TUN_TYPE, "tunnel").map_or(0, |[kind]| kind),
-        fixed(attrs, dest::TUN_PORT, "tunnel").map_or(0, u16::from_be_bytes),
-        fixed(attrs, dest::TUN_FLAGS, "tunnel").map_or(0, u16::from_ne_bytes),
+        attrs.fixed::<1>(dest::TUN_TYPE, "tunnel").map_or(0, |[kind]| kind),
+        attrs.fixed(dest::TUN_PORT, "tunnel").map_or(0, u16::from_be_bytes),
+        attrs.fixed(dest::TUN_FLAGS, "tunnel").map_or(0, u16::from_ne_bytes),
     );
     let server = Server {
-        forward: Forward::from_number(number(attrs, dest::FWD_METHOD, "forwarding method")?, tunnel),
-        weight: number(attrs, dest::WEIGHT, "weight")?,
-        upper_threshold: number(attrs, dest::U_THRESH, "upper threshold")?,
-        lower_threshold: number(attrs, dest::L_THRESH, "lower threshold")?,
+        forward: Forward::from_number(attrs.number(dest::FWD_METHOD, "forwarding method")?, tunnel),
+        weight: attrs.number(dest::WEIGHT, "weight")?,
+        upper_threshold: attrs.number(dest::U_THRESH, "upper threshold")?,
+        lower_threshold: attrs.number(dest::L_THRESH, "lower threshold")?,
     };
     let connections = Connections {
-        active: number(attrs, dest::ACTIVE_CONNS, "connection count")?,
-        inactive: number(attrs, dest::INACT_CONNS, "connection count")?,
-        persistent: number(attrs, dest::PERSIST_CONNS, "connection count")?,
+        active: attrs.number(dest::ACTIVE_CONNS, "connection count")?,
+        inactive: attrs.number(dest::INACT_CONNS, "connection count")?,
+        persistent: attrs.number(dest::PERSIST_CONNS, "connection count")?,
     };
     Ok(Reply::Server(address, server, connections))
 }
 
-pub(super) fn decode_daemon(attrs: &Attrs) -> Result<Reply, WireError> {
-    let state = SyncState::from_number(number(attrs, daemon::STATE, "sync state")?);
+pub(super) fn decode_daemon(attrs: Attributes<'_>) -> Result<Reply, WireError> {
+    let state = SyncState::from_number(attrs.number(daemon::STATE, "sync state")?);
     let link = Link {
-        interface: text(attrs, daemon::MCAST_IFN, "interface")?.into(),
-        id: u8::try_from(number(attrs, daemon::SYNC_ID, "sync id")?)
+        interface: attrs.text(daemon::MCAST_IFN, "interface")?.into(),
+        id: u8::try_from(attrs.number(daemon::SYNC_ID, "sync id")?)
             .map_err(|_| WireError::Missing("sync id"))?,
-        max_length: fixed(attrs, daemon::SYNC_MAXLEN, "length").map_or(0, u16::from_ne_bytes),
+        max_length: attrs.fixed(daemon::SYNC_MAXLEN, "length").map_or(0, u16::from_ne_bytes),
         group: decode_group(attrs),
-        port: fixed(attrs, daemon::MCAST_PORT, "port").map_or(0, u16::from_ne_bytes),
-        ttl: fixed::<1>(attrs, daemon::MCAST_TTL, "hops").map_or(0, |[ttl]| ttl),
+        port: attrs.fixed(daemon::MCAST_PORT, "port").map_or(0, u16::from_ne_bytes),
+        ttl: attrs.fixed::<1>(daemon::MCAST_TTL, "hops").map_or(0, |[ttl]| ttl),
     };
     Ok(state.map_or(Reply::Ignored, |state| Reply::Daemon(state, link)))
 }
 
-fn decode_group(attrs: &Attrs) -> Option<IpAddr> {
-    let v4 = fixed::<4>(attrs, daemon::MCAST_GROUP, "group").map(IpAddr::from);
-    v4.or_else(|_| fixed::<16>(attrs, daemon::MCAST_GROUP6, "group").map(IpAddr::from)).ok()
+fn decode_group(attrs: Attributes<'_>) -> Option<IpAddr> {
+    let v4 = attrs.fixed::<4>(daemon::MCAST_GROUP, "group").map(IpAddr::from);
+    v4.or_else(|_| attrs.fixed::<16>(daemon::MCAST_GROUP6, "group").map(IpAddr::from)).ok()
 }

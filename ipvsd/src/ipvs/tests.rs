@@ -1,7 +1,7 @@
 //! The bytes below were captured on an nlmon interface of Linux 6.12, between ipvsadm 1.31 and the kernel, where
 //! the family IPVS had the number 0x22. Ports of the sender (the last header field) are set to 0.
 
-use super::decode::array;
+use super::attributes::array;
 use super::encode::{attribute, daemon_attributes, nest, timeout_attributes, whole_server, whole_service};
 use super::*;
 use crate::table::{Checksum, Family, Forward, Protocol, Tunnel};
