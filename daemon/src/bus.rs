@@ -4,10 +4,9 @@
 //! what changed, and hands commands to the loop through a queue, each with a deadline for its reply. Without a bus
 //! the thread tries again until there is one, and serves everything anew.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Write as _;
+mod objects;
+
 use std::future::{Future, poll_fn};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,9 +18,9 @@ use std::time::Duration;
 use futures_channel::{mpsc as async_mpsc, oneshot};
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
-use zbus::names::InterfaceName;
-use zbus::object_server::Interface;
-use zbus::{Connection, OwnedVariant, connection, fdo};
+use zbus::{Connection, connection, fdo};
+
+pub use self::objects::{Objects, announce_changes, path_element, properties};
 
 use crate::queue::Sender;
 
@@ -55,7 +54,8 @@ impl<S> Clone for Model<S> {
 }
 
 impl<S> Model<S> {
-    fn new(snapshot: S) -> Self {
+    /// [`start`] makes one; others are for tests.
+    pub fn new(snapshot: S) -> Self {
         Self(Arc::new(Mutex::new(Arc::new(snapshot))))
     }
 
@@ -282,176 +282,9 @@ pub async fn step_aside() {
     .await;
 }
 
-/// The objects of one interface below one path, one per configured name: exported, removed, and their changes
-/// announced as the model changes.
-#[derive(Debug)]
-pub struct Objects<I> {
-    base: &'static str,
-    /// Properties that change too often to be announced; they say so with `emits_changed_signal = "false"`.
-    silent: &'static [&'static str],
-    shown: BTreeMap<String, Box<[(u64, u64)]>>,
-    interface: std::marker::PhantomData<fn() -> I>,
-}
-
-impl<I: Interface> Objects<I> {
-    /// For one connection; make a new one for the next.
-    pub fn new(base: &'static str, silent: &'static [&'static str]) -> Self {
-        Self { base, silent, shown: BTreeMap::new(), interface: std::marker::PhantomData }
-    }
-
-    /// Make the bus show exactly `names`; `make` builds the object of a new one.
-    pub async fn update(
-        &mut self,
-        connection: &Connection,
-        names: &[&str],
-        make: impl Fn(&str) -> I,
-    ) -> zbus::Result<()> {
-        self.update_changed(connection, names, |_| true, make).await
-    }
-
-    /// The same; of the objects that are shown already, only those that are `changed` are looked at.
-    pub async fn update_changed(
-        &mut self,
-        connection: &Connection,
-        names: &[&str],
-        changed: impl Fn(&str) -> bool,
-        make: impl Fn(&str) -> I,
-    ) -> zbus::Result<()> {
-        let stay: HashSet<&str> = names.iter().copied().collect();
-        let gone: Vec<String> =
-            self.shown.keys().filter(|name| !stay.contains(name.as_str())).cloned().collect();
-        for name in gone {
-            step_aside().await;
-            connection.object_server().remove::<I, _>(self.path(&name)).await?;
-            self.shown.remove(&name);
-        }
-        for name in names {
-            if self.shown.contains_key(*name) {
-                if !changed(name) {
-                    continue;
-                }
-                step_aside().await;
-                let now = properties::<I>(connection, &self.path(name)).await?;
-                self.announce(connection, name, now).await?;
-            } else {
-                step_aside().await;
-                connection.object_server().at(self.path(name), make(name)).await?;
-                let now = properties::<I>(connection, &self.path(name)).await?;
-                self.shown.insert((*name).to_owned(), self.digest(&now));
-            }
-        }
-        Ok(())
-    }
-
-    async fn announce(
-        &mut self,
-        connection: &Connection,
-        name: &str,
-        now: HashMap<String, OwnedVariant>,
-    ) -> zbus::Result<()> {
-        let path = self.path(name);
-        let digest = self.digest(&now);
-        let Some(before) = self.shown.insert(name.to_owned(), digest) else { return Ok(()) };
-        let changed = now.iter().filter(|(name, value)| {
-            let (name, value) = (name.as_str(), digest_of(&***value));
-            !self.silent.contains(&name) && before.binary_search(&(digest_of(name), value)).is_err()
-        });
-        let changed = changed.map(|(name, value)| (name.as_str(), value)).collect();
-        emit_changes(connection, &path, &I::name(), changed).await
-    }
-
-    /// What is enough to see which properties are others than before: thousands of objects are remembered.
-    fn digest(&self, properties: &HashMap<String, OwnedVariant>) -> Box<[(u64, u64)]> {
-        let audible = properties.iter().filter(|(name, _)| !self.silent.contains(&name.as_str()));
-        let mut digest: Vec<_> =
-            audible.map(|(name, value)| (digest_of(name.as_str()), digest_of(&**value))).collect();
-        digest.sort_unstable();
-        digest.into()
-    }
-
-    fn path(&self, name: &str) -> String {
-        format!("{}/{}", self.base, path_element(name))
-    }
-}
-
-fn digest_of(value: &(impl Hash + ?Sized)) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
-}
-
-/// All properties of an exported object.
-pub async fn properties<I: Interface>(
-    connection: &Connection,
-    path: &str,
-) -> zbus::Result<HashMap<String, OwnedVariant>> {
-    let server = connection.object_server();
-    let object = server.interface::<_, I>(path).await?;
-    let interface = object.get().await;
-    Ok(interface.get_all(server, connection, None, object.signal_emitter()).await?)
-}
-
-/// Emit one PropertiesChanged for what differs between two states of an object.
-pub async fn announce_changes(
-    connection: &Connection,
-    path: &str,
-    interface: &InterfaceName<'_>,
-    silent: &[&str],
-    before: &HashMap<String, OwnedVariant>,
-    now: &HashMap<String, OwnedVariant>,
-) -> zbus::Result<()> {
-    let changed: HashMap<&str, &OwnedVariant> = now
-        .iter()
-        .filter(|(name, value)| !silent.contains(&name.as_str()) && before.get(*name) != Some(value))
-        .map(|(name, value)| (name.as_str(), value))
-        .collect();
-    emit_changes(connection, path, interface, changed).await
-}
-
-async fn emit_changes(
-    connection: &Connection,
-    path: &str,
-    interface: &InterfaceName<'_>,
-    changed: HashMap<&str, &OwnedVariant>,
-) -> zbus::Result<()> {
-    if changed.is_empty() {
-        return Ok(());
-    }
-    let invalidated: &[&str] = &[];
-    let body = (interface.as_str(), changed, invalidated);
-    let standard = "org.freedesktop.DBus.Properties";
-    connection.emit_signal(None::<&str>, path, standard, "PropertiesChanged", &body).await
-}
-
-/// A name as one element of an object path, escaped as systemd does it: what is not a letter or a digit, and a
-/// digit at the start, becomes `_` and two hexadecimal digits.
-pub fn path_element(name: &str) -> String {
-    if name.is_empty() {
-        return "_".into();
-    }
-    let mut element = String::with_capacity(name.len());
-    for (index, byte) in name.bytes().enumerate() {
-        if byte.is_ascii_alphabetic() || (index > 0 && byte.is_ascii_digit()) {
-            element.push(char::from(byte));
-        } else {
-            write!(element, "_{byte:02x}").expect("writing to a String cannot fail");
-        }
-    }
-    element
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_become_path_elements_as_systemd_escapes_them() {
-        for (name, element) in
-            [("gateway", "gateway"), ("web-1", "web_2d1"), ("1a", "_31a"), ("", "_"), ("é", "_c3_a9")]
-        {
-            assert_eq!(path_element(name), element);
-        }
-    }
 
     #[test]
     fn readers_see_the_last_published_snapshot_and_are_woken_once_for_several() {

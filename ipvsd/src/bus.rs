@@ -1,13 +1,14 @@
 //! `org.trivet.Ipvs1` on the system bus: what is shown comes from the last snapshot, verbs go to the loop.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::authority::authorize;
-use daemon::bus::{Model, Objects, Service, Session, Turnstile, announce_changes, ask, properties};
+use daemon::bus::{
+    Model, Objects, Service, Session, Turnstile, announce_changes, ask, properties, step_aside,
+};
 use daemon::client::wake;
 use daemon::queue::Sender;
 use futures_util::future::{Either, select};
@@ -22,7 +23,7 @@ use crate::health::Target;
 use crate::routers::{self, Roles};
 use crate::service::VirtualService;
 use crate::status::{ServerStatus, ServiceStatus, Status};
-use crate::table::{self, ServiceKey};
+use crate::table::{AllConnections, Connections, ServiceKey};
 
 const MANAGER: &str = "/org/trivet/Ipvs1";
 const SERVICES: &str = "/org/trivet/Ipvs1/service";
@@ -31,7 +32,7 @@ const SERVICES: &str = "/org/trivet/Ipvs1/service";
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub status: Status,
-    pub connections: Arc<Connections>,
+    pub connections: Arc<AllConnections>,
     /// Of IPVS in the kernel; empty until it was read.
     pub kernel_version: String,
     /// What checkd is to watch for us.
@@ -39,9 +40,6 @@ pub struct Snapshot {
     /// The virtual routers that vrrpd is to tell about.
     pub followed: Arc<BTreeSet<Arc<str>>>,
 }
-
-/// As they were read last, at each place in the kernel's table.
-pub type Connections = HashMap<(ServiceKey, SocketAddr), table::Connections>;
 
 impl Snapshot {
     fn service(&self, name: &str) -> fdo::Result<&Arc<ServiceStatus>> {
@@ -130,23 +128,67 @@ impl Shown {
     async fn update(&mut self, session: &Session<Snapshot>) -> zbus::Result<()> {
         let latest = session.model.latest().status.services.clone();
         let before = std::mem::replace(&mut self.services, latest);
-        let services = &self.services;
-        let names: Vec<&str> = services.keys().map(|name| &**name).collect();
-        let differs = |name: &str| match (services.get(name), before.get(name)) {
-            (Some(now), Some(before)) => !Arc::ptr_eq(now, before),
-            _ => true,
-        };
+        let names: Vec<&str> = self.services.keys().map(|name| &**name).collect();
         let make = |name: &str| ServiceObject {
             name: name.to_owned(),
             model: session.model.clone(),
             commands: self.commands.clone(),
         };
-        self.objects.update_changed(&session.connection, &names, differs, make).await?;
+        self.objects.keep(&session.connection, &names, make).await?;
+        for (name, now) in &self.services {
+            if let Some(before) = before.get(name).filter(|before| !Arc::ptr_eq(before, now)) {
+                step_aside().await;
+                let asked_for: &[&str] = if before.servers == now.servers { &[] } else { &["Servers"] };
+                self.objects.tell(&session.connection, name, changes(before, now), asked_for).await?;
+            }
+        }
         let now = properties::<Manager>(&session.connection, MANAGER).await?;
         announce_changes(&session.connection, MANAGER, &Manager::name(), &[], &self.manager, &now).await?;
         self.manager = now;
         Ok(())
     }
+}
+
+/// The properties of a service that are others now, but for its rows.
+fn changes(before: &ServiceStatus, now: &ServiceStatus) -> HashMap<&'static str, Variant<'static>> {
+    let (old, new) = (shown(before), shown(now));
+    let differs = |(old, new): &((_, Variant<'_>), (_, Variant<'_>))| old.1 != new.1;
+    old.into_iter().zip(new).filter(differs).map(|(_, new)| new).collect()
+}
+
+/// What is shown of a service as a whole, but for its name, which never changes.
+fn shown(status: &ServiceStatus) -> [(&'static str, Variant<'static>); 13] {
+    [
+        ("Address", Variant::from(address(status))),
+        ("Addresses", Variant::from(addresses(status))),
+        ("Protocol", Variant::from(status.service.protocol.to_string())),
+        ("Scheduler", Variant::from(status.service.scheduler.clone())),
+        ("Forward", Variant::from(status.service.forward.to_string())),
+        ("Check", Variant::from(status.service.check.clone().unwrap_or_default())),
+        ("Persistence", Variant::from(persistence(status))),
+        ("State", Variant::from(status.state.word())),
+        ("Reason", Variant::from(status.reason.clone())),
+        ("HasQuorum", Variant::from(status.has_quorum)),
+        ("SorryActive", Variant::from(status.sorry_active)),
+        ("Repairs", Variant::from(status.repairs)),
+        ("LastRepair", Variant::from(status.last_repair.clone())),
+    ]
+}
+
+fn address(status: &ServiceStatus) -> String {
+    match status.service.fronts.first() {
+        Some(ServiceKey::Address { address, .. }) => address.to_string(),
+        Some(mark @ ServiceKey::Mark { .. }) => mark.to_string(),
+        None => String::new(),
+    }
+}
+
+fn addresses(status: &ServiceStatus) -> Vec<String> {
+    status.service.fronts.iter().map(ToString::to_string).collect()
+}
+
+fn persistence(status: &ServiceStatus) -> u32 {
+    status.service.persistence.as_ref().map_or(0, |persistence| persistence.timeout)
 }
 
 struct Manager {
@@ -333,17 +375,13 @@ impl ServiceObject {
     /// Where clients connect, the first of `Addresses`: `10.0.10.50:80`, or `fwmark 1`.
     #[zbus(property)]
     fn address(&self) -> fdo::Result<String> {
-        self.get(|status| match status.service.fronts.first() {
-            Some(ServiceKey::Address { address, .. }) => address.to_string(),
-            Some(mark @ ServiceKey::Mark { .. }) => mark.to_string(),
-            None => String::new(),
-        })
+        self.get(address)
     }
 
     /// All services of the kernel that it has: `tcp 10.0.10.50:80`, `fwmark 1`.
     #[zbus(property)]
     fn addresses(&self) -> fdo::Result<Vec<String>> {
-        self.get(|status| status.service.fronts.iter().map(ToString::to_string).collect())
+        self.get(addresses)
     }
 
     /// tcp, udp or sctp.
@@ -373,7 +411,7 @@ impl ServiceObject {
     /// How long a client keeps its server, in seconds; 0: it does not.
     #[zbus(property)]
     fn persistence(&self) -> fdo::Result<u32> {
-        self.get(|status| status.service.persistence.as_ref().map_or(0, |persistence| persistence.timeout))
+        self.get(persistence)
     }
 
     /// forwarding, sorry (the sorry server answers), no-servers, standby (its virtual router is not Active here), failed
@@ -416,8 +454,9 @@ impl ServiceObject {
     /// One row for each real server: Address, Weight (configured), EffectiveWeight (in the kernel), InTable, Health
     /// (unchecked, unknown, up, down), Reason, Since (microseconds since 1970; 0: never), Stale (checkd said so once,
     /// but cannot be heard now), Override (what an operator ordered: weight N, drain, disabled; empty: nothing),
-    /// OverrideBy, OverrideReason, OverrideSince, ActiveConnections, InactiveConnections.
-    #[zbus(property)]
+    /// OverrideBy, OverrideReason, OverrideSince, ActiveConnections, InactiveConnections. That rows are others is
+    /// announced without them; changed connection counts alone are not.
+    #[zbus(property(emits_changed_signal = "invalidates"))]
     fn servers(&self) -> fdo::Result<Vec<HashMap<&'static str, Variant<'static>>>> {
         let model = self.model.latest();
         let status = model.service(&self.name)?;
@@ -428,12 +467,12 @@ impl ServiceObject {
 fn row(
     service: &VirtualService,
     server: &ServerStatus,
-    connections: &Connections,
+    connections: &AllConnections,
 ) -> HashMap<&'static str, Variant<'static>> {
-    let mut counts = table::Connections::default();
+    let mut counts = Connections::default();
     for front in &service.fronts {
-        let place = (*front, server.backend.behind(front));
-        connections.get(&place).into_iter().for_each(|found| counts += *found);
+        let found = connections.get(front).and_then(|of| of.get(&server.backend.behind(front)));
+        found.into_iter().for_each(|found| counts += *found);
     }
     let (what, by, why, since) = match &server.order {
         Some(order) => (order.command.to_string(), order.author.clone(), order.reason.clone(), order.since),
@@ -444,8 +483,8 @@ fn row(
         ("Weight", Variant::from(u32::from(server.weight))),
         ("EffectiveWeight", Variant::from(server.effective_weight)),
         ("InTable", Variant::from(server.in_table)),
-        ("Health", Variant::from(server.health)),
-        ("Reason", Variant::from(server.reason.clone())),
+        ("Health", Variant::from(server.health())),
+        ("Reason", Variant::from(server.reason.to_string())),
         ("Since", Variant::from(server.since)),
         ("Stale", Variant::from(server.stale)),
         ("Override", Variant::from(what)),
@@ -461,6 +500,8 @@ fn row(
 mod tests {
     use super::*;
     use crate::director::scene::{backend_with_port, key, server_address, service};
+    use crate::health::Verdict;
+    use crate::status::State;
 
     #[test]
     fn a_row_tells_the_weight_that_is_configured_and_the_one_that_is_in_force() {
@@ -471,19 +512,52 @@ mod tests {
             weight: 3,
             effective_weight: 40,
             in_table: true,
-            health: "up",
+            health: Some(Verdict::Up),
             reason: "load 0.3".into(),
             since: 7,
             stale: false,
             order: None,
         };
-        let counts = |active| table::Connections { active, inactive: 3, persistent: 0 };
-        let place = |front: u8| (key(front), server_address(101));
-        let connections =
-            HashMap::from([(place(50), counts(5)), (place(51), counts(2)), (place(52), counts(9))]);
+        let counts = |front: u8, active| {
+            let counts = Connections { active, inactive: 3, persistent: 0 };
+            (key(front), Arc::new(HashMap::from([(server_address(101), counts)])))
+        };
+        let connections = HashMap::from([counts(50, 5), counts(51, 2), counts(52, 9)]);
         let row = row(&service, &server, &connections);
         let number = |key: &str| u32::try_from(&row[key]).unwrap();
         let told = ["Weight", "EffectiveWeight", "ActiveConnections", "InactiveConnections"].map(number);
         assert_eq!(told, [3, 40, 7, 6], "connections of all its addresses");
+    }
+
+    #[test]
+    fn only_what_reads_differently_is_announced_and_each_property_is_known_here() {
+        let status = |state, reason: &str| ServiceStatus {
+            service: Arc::new(service(50, &[101])),
+            state,
+            reason: reason.into(),
+            has_quorum: true,
+            sorry_active: false,
+            repairs: 0,
+            last_repair: String::new(),
+            servers: Box::default(),
+        };
+        let (before, now) = (status(State::Forwarding, "why"), status(State::NoServers, "why"));
+        assert!(changes(&before, &before).is_empty());
+        let changed = changes(&before, &now);
+        assert_eq!(changed.keys().copied().collect::<Vec<_>>(), ["State"]);
+        assert_eq!(changed["State"], Variant::from("no-servers"));
+        let mut introspection = String::new();
+        let object =
+            |name| ServiceObject { name, model: Model::new(Snapshot::default()), commands: commands() };
+        object(String::new()).introspect_to_writer(&mut introspection, 0);
+        let told: BTreeSet<&str> =
+            shown(&now).into_iter().map(|(name, _)| name).chain(["Name", "Servers"]).collect();
+        let lines = introspection.lines().filter_map(|line| line.trim().strip_prefix("<property name=\""));
+        let all: BTreeSet<&str> = lines.filter_map(|line| line.split('"').next()).collect();
+        assert_eq!(told, all, "every property is announced");
+    }
+
+    fn commands() -> Sender<Command> {
+        daemon::queue::queue(1).unwrap().0
     }
 }

@@ -28,8 +28,8 @@ const SIGNALS: usize = 1024;
 /// Before a full command queue is tried again.
 const QUEUE_RETRY: Duration = Duration::from_millis(20);
 
-/// check, address, state, reason, since, weight
-type Row = (String, String, String, String, u64, i32);
+/// check, address, state, reason, since, weight; read where the message has them.
+type Row<'a> = (&'a str, &'a str, &'a str, &'a str, u64, i32);
 
 /// What was heard.
 #[derive(Debug)]
@@ -102,9 +102,9 @@ impl Checks {
             return;
         }
         match self.watch(targets).await {
-            Ok((owner, generation, rows)) => {
+            Ok((owner, generation, answers)) => {
                 self.registered = Some(Registered { generation, owner });
-                self.deliver(Command::Answered(answers(rows))).await;
+                self.deliver(Command::Answered(answers)).await;
             }
             Err(error) => {
                 self.registered = None;
@@ -123,14 +123,15 @@ impl Checks {
         }
     }
 
-    async fn watch(&self, targets: &[Target]) -> zbus::Result<(String, u64, Vec<Row>)> {
-        let row = |target: &Target| (target.check.to_string(), spell(target.address));
-        let rows: Vec<(String, String)> = targets.iter().map(row).collect();
+    async fn watch(&self, targets: &[Target]) -> zbus::Result<(String, u64, Vec<Answer>)> {
+        let rows: Vec<(&str, String)> =
+            targets.iter().map(|target| (&*target.check, spell(target.address))).collect();
         let answer =
             self.connection.call_method(Some(NAME), PATH, Some(INTERFACE), "Watch", &(rows,)).await?;
         let owner = answer.header().sender().map(ToString::to_string).unwrap_or_else(|| NAME.to_owned());
-        let (generation, rows) = answer.body().deserialize()?;
-        Ok((owner, generation, rows))
+        let body = answer.body();
+        let (generation, rows): (u64, Vec<Row<'_>>) = body.deserialize()?;
+        Ok((owner, generation, answers(rows)))
     }
 
     /// Wait for the next thing to handle. Can be given up at any time without losing anything.
@@ -165,7 +166,7 @@ impl Checks {
                 if !is_from(&message, Some(&known.owner)) {
                     return;
                 }
-                match message.body().deserialize::<(u64, Vec<Row>)>() {
+                match message.body().deserialize::<(u64, Vec<Row<'_>>)>() {
                     Ok((generation, rows)) if generation > known.generation => {
                         self.deliver(Command::Answered(answers(rows))).await;
                     }
@@ -199,15 +200,36 @@ fn is_absent(error: &zbus::Error) -> bool {
     matches!(**error, fdo::Error::ServiceUnknown(_) | fdo::Error::NameHasNoOwner(_))
 }
 
-/// Rows that name no address cannot be about a target of ours.
-fn answers(rows: Vec<Row>) -> Vec<Answer> {
-    let answer = |(check, address, state, reason, since, weight): Row| {
-        let target = Target { check: check.into(), address: parse(&address)? };
+/// Rows that name no address cannot be about a target of ours. Neighbours that say the same share it: there are tens of
+/// thousands of them.
+fn answers(rows: Vec<Row<'_>>) -> Vec<Answer> {
+    let (mut checks, mut reasons) = (Repeated::default(), Repeated::default());
+    let answer = |(check, address, state, reason, since, weight): Row<'_>| {
+        let target = Target { check: checks.share(check), address: parse(address)? };
         // -1: none.
         let weight = u16::try_from(weight).ok();
-        Some(Answer { target, verdict: Verdict::from_word(&state), reason, since, weight })
+        Some(Answer {
+            target,
+            verdict: Verdict::from_word(state),
+            reason: reasons.share(reason),
+            since,
+            weight,
+        })
     };
     rows.into_iter().filter_map(answer).collect()
+}
+
+/// A text that was seen last.
+#[derive(Default)]
+struct Repeated(Option<Arc<str>>);
+
+impl Repeated {
+    fn share(&mut self, text: &str) -> Arc<str> {
+        match &self.0 {
+            Some(last) if **last == *text => Arc::clone(last),
+            Some(_) | None => Arc::clone(self.0.insert(text.into())),
+        }
+    }
 }
 
 /// As checkd writes it: port 0 is left out, and left to the check.
@@ -225,9 +247,7 @@ mod tests {
 
     #[test]
     fn a_row_has_a_weight_or_none_and_one_without_an_address_is_none_of_ours() {
-        let row = |address: &str, weight| {
-            ("http".to_owned(), address.to_owned(), "up".to_owned(), "load 0.3".to_owned(), 7, weight)
-        };
+        let row = |address, weight| ("http", address, "up", "load 0.3", 7, weight);
         let rows = [
             row("10.0.0.1:80", 40),
             row("10.0.0.1:80", 0),

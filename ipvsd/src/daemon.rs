@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use daemon::bus::{self, Publisher, Reply};
 use daemon::diagnostic::{Report, Severity};
@@ -67,7 +68,9 @@ pub struct Daemon {
     sysctls: Sysctls,
     owned: OwnedFile,
     orders: OrdersFile,
-    publisher: Publisher<Snapshot>,
+    /// `None`: not started yet.
+    publisher: Option<Publisher<Snapshot>>,
+    bus: Option<BusService>,
     published: Snapshot,
     /// What is wanted of others is another set.
     wants_otherwise: bool,
@@ -75,7 +78,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Open everything and start the bus thread. To be called before any other thread is started.
+    /// Open everything. To be called before any other thread is started.
     ///
     /// # Errors
     /// The machine lacks something that is not IPVS: without that ipvsd runs, waits, and says so.
@@ -94,9 +97,7 @@ impl Daemon {
         let (owned, orders) = (OwnedFile::new(loader.root()), OrdersFile::new(loader.root()));
         let director = Director::new(settings, read_owned(&owned), read_orders(&orders));
         let (published, roles) = (Snapshot::default(), Roles::default());
-        let service = BusService::new(sender, roles.clone());
-        let publisher =
-            bus::start(service, published.clone()).map_err(Error::when("start the bus thread"))?;
+        let bus = Some(BusService::new(sender, roles.clone()));
         Ok(Self {
             loader,
             events,
@@ -108,7 +109,8 @@ impl Daemon {
             sysctls: Sysctls::default(),
             owned,
             orders,
-            publisher,
+            publisher: None,
+            bus,
             published,
             wants_otherwise: true,
             notify,
@@ -120,8 +122,13 @@ impl Daemon {
     /// # Errors
     /// The event loop itself failed.
     pub fn run(&mut self) -> Result<(), Error> {
+        // The kernel's table comes first. Then whoever finds our name on the bus finds everything there.
         self.dispatch(Event::Started);
         self.publish();
+        if let Some(service) = self.bus.take() {
+            let publisher = bus::start(service, self.published.clone());
+            self.publisher = Some(publisher.map_err(Error::when("start the bus thread"))?);
+        }
         self.notify.ready();
         log::info!("running: {}", self.published.status.summary());
         let mut ready = Vec::new();
@@ -191,10 +198,16 @@ impl Daemon {
                     }
                 }
                 Action::Dump => {
-                    let before = self.events.clock().now();
                     let result = self.kernel.dump();
-                    let took = self.events.clock().now().saturating_duration_since(before);
-                    self.dispatch(Event::Dumped { result, took });
+                    self.dispatch(Event::Dumped(result));
+                }
+                Action::List => {
+                    let (result, took) = self.timed(Kernel::list);
+                    self.dispatch(Event::Listed { result, took });
+                }
+                Action::ReadServers { keys, is_slice } => {
+                    let (result, took) = self.timed(|kernel| kernel.servers(&keys));
+                    self.dispatch(Event::ServersRead { keys, is_slice, result, took });
                 }
                 Action::ReadSysctls(names) => {
                     let found = names.into_iter().map(|name| (name, self.sysctls.read(name))).collect();
@@ -216,6 +229,13 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    fn timed<T>(&mut self, read: impl FnOnce(&mut Kernel) -> T) -> (T, Duration) {
+        let clock = self.events.clock();
+        let before = clock.now();
+        let read = read(&mut self.kernel);
+        (read, clock.now().saturating_duration_since(before))
     }
 
     /// The kernel may take a minute for a large table: the watchdog hears that we are at work.
@@ -294,7 +314,9 @@ impl Daemon {
         if news {
             self.notify.status(&self.published.status.summary());
         }
-        self.publisher.publish(self.published.clone());
+        if let Some(publisher) = &mut self.publisher {
+            publisher.publish(self.published.clone());
+        }
     }
 }
 

@@ -6,13 +6,15 @@
 //! services that it is about, and only those are thought about again.
 
 mod orders;
+mod reading;
+mod rounds;
+mod seats;
 mod servers;
 mod services;
 mod table;
 mod tuning;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,14 +22,16 @@ use log::Level;
 use nix::errno::Errno;
 
 pub use self::orders::{Request, Verb};
+use self::rounds::Rounds;
+use self::seats::Seats;
 pub(crate) use self::services::Run;
 use crate::health::{Answer, HealthBook, Target};
 use crate::orders::Orders;
 use crate::reconcile::diff;
 use crate::routers::Role;
-use crate::service::{Backend, Settings};
+use crate::service::Settings;
 use crate::sync::SyncChange;
-use crate::table::{Change, Connections, Dump, ServiceKey, Table};
+use crate::table::{AllConnections, Change, Dump, List, Servers, ServiceKey, Table};
 use crate::tuning::Timeouts;
 
 /// A moment on both clocks.
@@ -44,9 +48,18 @@ pub enum Event {
     Started,
     /// The deadline has come.
     Woken,
-    /// The kernel was read, which took so long.
-    Dumped {
-        result: Result<Dump, Fault>,
+    /// The whole of the kernel's table was read.
+    Dumped(Result<Dump, Fault>),
+    /// The list of services was read, which took so long.
+    Listed {
+        result: Result<List, Fault>,
+        took: Duration,
+    },
+    /// The servers of these services were read, in their order, which took so long.
+    ServersRead {
+        keys: Vec<ServiceKey>,
+        is_slice: bool,
+        result: Result<Vec<Servers>, Fault>,
         took: Duration,
     },
     /// The sysctls that the configuration names were read.
@@ -87,8 +100,15 @@ pub enum Action {
     Watch(Vec<Target>),
     /// Have vrrpd tell about these virtual routers, the whole set.
     Follow(BTreeSet<Arc<str>>),
-    /// Read the kernel's table; answer with [`Event::Dumped`].
+    /// Read the whole of the kernel's table; answer with [`Event::Dumped`].
     Dump,
+    /// Read the list of services; answer with [`Event::Listed`].
+    List,
+    /// Read the servers of these services; answer with [`Event::ServersRead`]. `is_slice`: as a part of a round.
+    ReadServers {
+        keys: Vec<ServiceKey>,
+        is_slice: bool,
+    },
     /// Read these sysctls; answer with [`Event::SysctlsRead`].
     ReadSysctls(Vec<&'static str>),
     /// Write down which services are ours, so that they can be removed even after a restart.
@@ -154,9 +174,6 @@ pub(crate) struct Repairs {
     reported: Option<Instant>,
 }
 
-/// One server of one configured service.
-pub(crate) type Seat = (Arc<str>, Backend);
-
 #[derive(Debug)]
 pub struct Director {
     pub(crate) settings: Settings,
@@ -168,7 +185,7 @@ pub struct Director {
     /// Whose the kernel's services are.
     fronts: HashMap<ServiceKey, Arc<str>>,
     /// Whom a target's health is about.
-    seats: HashMap<Target, Vec<Seat>>,
+    seats: Seats,
     /// The services that something was learnt about since they were last thought about.
     dirty: BTreeSet<Arc<str>>,
     /// When each service is to be thought about again.
@@ -189,10 +206,19 @@ pub struct Director {
     is_given_up: bool,
     /// What could not be set, by what it is, and why.
     pub(crate) unset: BTreeMap<String, String>,
-    /// When the kernel was read last, in microseconds of CLOCK_REALTIME.
-    read_at: u64,
-    /// When servers that came up are put into the table.
+    /// What is read again, and when.
+    rounds: Rounds,
+    /// Services of the kernel whose servers were not read yet: nobody of ours needed to know them.
+    unread: BTreeSet<ServiceKey>,
+    /// The kernel failed to answer, and we ask once more before we believe it; meanwhile nothing is changed.
+    doubt: Option<Fault>,
+    /// In which order services lost servers: the higher, the later.
+    losses: HashMap<ServiceKey, u64>,
+    last_loss: u64,
+    /// When servers that came up are put into the table, and when that was first due.
     flush_at: Option<Instant>,
+    ups_since: Option<Instant>,
+    /// When the whole table is read again, after a fault.
     dump_at: Option<Instant>,
     /// The table is being read again because changes met another table than we thought.
     second_look: bool,
@@ -208,7 +234,7 @@ impl Director {
             orders,
             runs: BTreeMap::new(),
             fronts: HashMap::new(),
-            seats: HashMap::new(),
+            seats: Seats::default(),
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
             desired: Table::new(),
@@ -221,8 +247,13 @@ impl Director {
             absent_until: None,
             is_given_up: false,
             unset: BTreeMap::new(),
-            read_at: 0,
+            rounds: Rounds::default(),
+            unread: BTreeSet::new(),
+            doubt: None,
+            losses: HashMap::new(),
+            last_loss: 0,
             flush_at: None,
+            ups_since: None,
             dump_at: None,
             second_look: false,
         };
@@ -235,7 +266,11 @@ impl Director {
         match event {
             Event::Started => self.start(&mut actions),
             Event::Woken => self.wake(at, &mut actions),
-            Event::Dumped { result, took } => self.dumped(at, result, took, &mut actions),
+            Event::Dumped(result) => self.dumped(at, result, &mut actions),
+            Event::Listed { result, took } => self.listed(at, result, took, &mut actions),
+            Event::ServersRead { keys, is_slice, result, took } => {
+                self.servers_read(at, &keys, (result, took), is_slice, &mut actions);
+            }
             Event::SysctlsRead(found) => self.sysctls_read(found, &mut actions),
             Event::Applied { changes, result } => self.applied(at.now, &changes, result, &mut actions),
             Event::Set { what, result } => self.set(&what, result, &mut actions),
@@ -251,7 +286,8 @@ impl Director {
     /// When [`Event::Woken`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        timer.into_iter().chain(self.flush_at).chain(self.dump_at).chain(self.absent_until).min()
+        let reading = self.dump_at.into_iter().chain(self.rounds.deadline());
+        timer.into_iter().chain(self.flush_at).chain(reading).chain(self.absent_until).min()
     }
 
     /// What would be changed in the kernel as it was last read, as an operator reads it.
@@ -262,8 +298,9 @@ impl Director {
         match &self.kernel {
             Kernel::Unread | Kernel::Fault(_) => self.fault().map(|()| Vec::new()),
             Kernel::Read(dump) => {
-                let table = diff(&self.desired, &dump.table, &self.removable(&dump.table));
-                let settings = self.missing_settings(dump);
+                let mut table = diff(&self.desired, &dump.table, &self.removable(&dump.table));
+                table.retain(|change| !self.is_being_read(&change.key()));
+                let settings = self.missing_settings(&dump.rest);
                 Ok(table
                     .iter()
                     .map(ToString::to_string)
@@ -286,40 +323,34 @@ impl Director {
     fn start(&mut self, actions: &mut Actions) {
         actions.push(Action::Watch(self.health.targets().cloned().collect()));
         actions.push(Action::Follow(self.followed()));
-        self.read_kernel(actions);
+        actions.push(Action::Dump);
+        self.read_sysctls(actions);
     }
 
     fn wake(&mut self, at: Moment, actions: &mut Actions) {
+        // Servers that came up wait for more of them, but for nothing else.
+        let mut is_time = self.flush_at.is_none() && !self.dirty.is_empty();
         while let Some((due, _)) = self.timers.first()
             && *due <= at.now
             && let Some((_, name)) = self.timers.pop_first()
         {
             self.dirty.insert(name);
+            is_time = true;
         }
         let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= at.now);
         if is_due(self.absent_until) {
             self.give_up_routers(at, actions);
         }
-        if !self.dirty.is_empty() || is_due(self.flush_at) {
+        if is_time || is_due(self.flush_at) {
             self.reconcile(at, actions);
         }
-        if is_due(self.dump_at) {
-            self.dump_at = None;
-            self.second_look = false;
-            self.read_kernel(actions);
-        }
+        self.read_what_is_due(at.now, actions);
     }
 
-    fn read_kernel(&self, actions: &mut Actions) {
-        actions.push(Action::Dump);
-        let sysctls: Vec<_> = self.settings.tuning.sysctls.keys().copied().collect();
-        if !sysctls.is_empty() {
-            actions.push(Action::ReadSysctls(sysctls));
-        }
-    }
-
+    /// What is not touched by the new configuration is not even looked at; the kernel is read again soon after.
     fn reloaded(&mut self, at: Moment, settings: Settings, actions: &mut Actions) {
-        let (followed, new_targets) = (self.followed(), self.configure(settings));
+        let followed = self.followed();
+        let (before, new_targets) = self.configure(settings);
         self.refusals.clear();
         self.repairs.retain(|key, _| self.fronts.contains_key(key));
         self.unset.clear();
@@ -333,7 +364,14 @@ impl Director {
             actions.push(Action::Follow(self.followed()));
         }
         self.reconcile_all(at, actions);
-        self.read_kernel(actions);
+        self.tune(actions);
+        if before.tuning.sysctls != self.settings.tuning.sysctls {
+            self.read_sysctls(actions);
+        }
+        match self.kernel {
+            Kernel::Read(_) => self.rounds.list_at = Some(at.now),
+            Kernel::Unread | Kernel::Fault(_) => self.dump_at = Some(at.now),
+        }
     }
 
     /// The virtual routers that something depends on.
@@ -357,12 +395,12 @@ impl Director {
         match &self.kernel {
             Kernel::Unread => Err("the kernel was not read yet".into()),
             Kernel::Fault(fault) => Err(fault.0.clone()),
-            Kernel::Read(_) => Ok(()),
+            Kernel::Read(_) => self.doubt.as_ref().map_or(Ok(()), |fault| Err(fault.0.clone())),
         }
     }
 
     /// As they were read last.
-    pub fn connection_counts(&self) -> Arc<HashMap<(ServiceKey, SocketAddr), Connections>> {
+    pub fn connection_counts(&self) -> Arc<AllConnections> {
         match &self.kernel {
             Kernel::Read(dump) => Arc::clone(&dump.connections),
             Kernel::Unread | Kernel::Fault(_) => Arc::default(),

@@ -1,7 +1,7 @@
 //! What checkd said about each target, kept beyond checkd's own life: an answer stays true, marked stale, until
 //! there is another. Pure; how the answers arrive is in `checks.rs`, what follows from them in `director.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub struct Target {
 pub struct Answer {
     pub target: Target,
     pub verdict: Verdict,
-    pub reason: String,
+    pub reason: Arc<str>,
     /// Microseconds of CLOCK_REALTIME of the last change; 0: never.
     pub since: u64,
     /// What the check gives the server while it is up; `None`: nothing.
@@ -56,7 +56,7 @@ impl Verdict {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     pub verdict: Verdict,
-    pub reason: String,
+    pub reason: Arc<str>,
     pub since: u64,
     /// What the check gives the server, instead of the configured weight.
     pub weight: Option<u16>,
@@ -88,16 +88,13 @@ impl Default for HealthBook {
 }
 
 impl HealthBook {
-    /// Watch exactly `targets`; what is known of those that stay is kept. True if the set changed.
-    pub fn set_targets(&mut self, targets: BTreeSet<Target>) -> bool {
-        if self.known.len() == targets.len() && targets.iter().all(|target| self.known.contains_key(target)) {
-            return false;
-        }
-        self.known.retain(|target, _| targets.contains(target));
-        for target in targets {
-            self.known.entry(target).or_default();
-        }
-        true
+    /// Watch exactly `targets`, each of which is named once; what is known of those that stay is kept. True if the set changed.
+    pub fn set_targets<'a>(&mut self, targets: impl Iterator<Item = &'a Target>) -> bool {
+        let mut former = std::mem::take(&mut self.known);
+        let number = former.len();
+        let known = targets.map(|target| (target.clone(), former.remove(target).unwrap_or_default()));
+        self.known = known.collect();
+        !former.is_empty() || self.known.len() != number
     }
 
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
@@ -144,7 +141,7 @@ impl HealthBook {
         let news = former != answer.verdict || known.weight != answer.weight;
         *known = Known {
             verdict: answer.verdict,
-            reason: answer.reason.clone(),
+            reason: Arc::clone(&answer.reason),
             since: answer.since,
             weight: answer.weight,
             stale: false,
@@ -172,7 +169,7 @@ mod tests {
     #[test]
     fn a_verdict_survives_the_loss_of_checkd_and_its_return_without_memory() {
         let mut book = HealthBook::default();
-        assert!(book.set_targets(BTreeSet::from([target(1)])));
+        assert!(book.set_targets([target(1)].iter()));
         book.hear_source();
         assert_eq!(book.take(&answer(1, Verdict::Up)), Some(Verdict::Unknown));
         assert!(book.lose_source("no owner") && !book.lose_source("no owner"));
@@ -188,7 +185,7 @@ mod tests {
     #[test]
     fn another_weight_is_news_though_the_verdict_is_the_same() {
         let mut book = HealthBook::default();
-        book.set_targets(BTreeSet::from([target(1)]));
+        book.set_targets([target(1)].iter());
         let weighted = |weight| Answer { weight, ..answer(1, Verdict::Up) };
         assert_eq!(book.take(&weighted(Some(5))), Some(Verdict::Unknown));
         assert_eq!(book.take(&weighted(Some(5))), None);
@@ -209,10 +206,10 @@ mod tests {
     #[test]
     fn a_changed_set_keeps_what_is_known_of_the_targets_that_stay() {
         let mut book = HealthBook::default();
-        book.set_targets(BTreeSet::from([target(1), target(2)]));
+        book.set_targets([target(1), target(2)].iter());
         book.take(&answer(1, Verdict::Up));
-        assert!(!book.set_targets(BTreeSet::from([target(2), target(1)])));
-        assert!(book.set_targets(BTreeSet::from([target(1), target(3)])));
+        assert!(!book.set_targets([target(2), target(1)].iter()));
+        assert!(book.set_targets([target(1), target(3)].iter()));
         assert_eq!(book.get(&target(1)).unwrap().verdict, Verdict::Up);
         assert_eq!(book.get(&target(2)), None);
         assert_eq!(book.take(&answer(2, Verdict::Up)), None, "nobody watches it any more");

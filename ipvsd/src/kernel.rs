@@ -1,9 +1,9 @@
 //! The kernel's end of IPVS: read the whole table, apply changes in batches. The only file that has its socket.
 //!
 //! The socket is nix's and not neli's, because neli's tells neither who sent a datagram nor gives up waiting for
-//! one; the messages are neli's (`ipvs.rs`). The kernel works while `send` runs, so answers are there when it returns.
+//! one; the messages are in `ipvs.rs`. The kernel works while `send` runs, so answers are there when it returns.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use nix::sys::time::TimeVal;
 use crate::director::Fault;
 pub use crate::ipvs::Request;
 use crate::ipvs::{Messages, Reply, WireError};
-use crate::table::{Change, Dump, Entry, Family};
+use crate::table::{AllConnections, Change, Dump, Entry, Family, List, Servers, ServiceKey, Table};
 
 /// Changes in one datagram. Their refusals, about 1 KiB each in the kernel's accounting, must fit in the buffer.
 const BATCH: usize = 256;
@@ -28,6 +28,8 @@ const RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
 const DATAGRAM: usize = 64 * 1024;
 /// The kernel answers at once. One that does not within this is broken, and the loop must go on.
 const PATIENCE: TimeVal = TimeVal::new(5, 0);
+/// What we were doing, for messages.
+const READING: &str = "read the IPVS table";
 
 #[derive(Debug)]
 pub struct Kernel {
@@ -93,8 +95,29 @@ impl Kernel {
 
     /// Read all virtual services and their real servers.
     pub fn dump(&mut self) -> Result<Dump, Fault> {
+        let List { services, rest } = self.list()?;
+        let (mut table, mut connections) = (Table::new(), AllConnections::new());
+        let order = services.iter().map(|(key, _)| *key).collect();
+        for (key, service) in services {
+            let read = self.read_servers(&key).map_err(|failure| failure.into_fault(READING))?;
+            table.insert(key, Arc::new(Entry { service, servers: read.servers }));
+            if !read.connections.is_empty() {
+                connections.insert(key, Arc::new(read.connections));
+            }
+        }
+        Ok(Dump { table, order, connections: Arc::new(connections), rest })
+    }
+
+    /// Read all virtual services without their real servers: one question.
+    pub fn list(&mut self) -> Result<List, Fault> {
         self.find_family()?;
-        self.read_table().map_err(|failure| failure.into_fault("read the IPVS table"))
+        self.read_list().map_err(|failure| failure.into_fault(READING))
+    }
+
+    /// Read the real servers of these services, each by a question.
+    pub fn servers(&mut self, keys: &[ServiceKey]) -> Result<Vec<Servers>, Fault> {
+        let read = keys.iter().map(|key| self.read_servers(key));
+        read.collect::<Result<_, _>>().map_err(|failure| failure.into_fault(READING))
     }
 
     /// Send changes, in their order; the kernel goes on after one that it refuses. Returns which ones those were.
@@ -135,34 +158,37 @@ impl Kernel {
         Ok(())
     }
 
-    fn read_table(&mut self) -> Result<Dump, Failure> {
-        let mut dump = Dump::default();
+    fn read_list(&mut self) -> Result<List, Failure> {
+        let mut list = List::default();
         self.ask(Request::Services, Family::V4, &mut |reply| {
             if let Reply::Service(key, service) = reply {
-                dump.table.insert(key, Entry { service, servers: BTreeMap::new() });
+                list.services.push((key, service));
             }
         })?;
-        let mut connections = HashMap::new();
-        for (key, entry) in &mut dump.table {
-            self.ask(Request::Servers(key), key.family(), &mut |reply| {
-                if let Reply::Server(address, server, counts) = reply {
-                    entry.servers.insert(address, server);
-                    connections.insert((*key, address), counts);
-                }
-            })?;
-        }
-        dump.connections = Arc::new(connections);
         self.ask(Request::Daemons, Family::V4, &mut |reply| {
             if let Reply::Daemon(state, link) = reply {
-                dump.daemons.insert(state, link);
+                list.rest.daemons.insert(state, link);
             }
         })?;
         self.ask(Request::Timeouts, Family::V4, &mut |reply| {
             if let Reply::Timeouts(timeouts) = reply {
-                dump.timeouts = timeouts;
+                list.rest.timeouts = timeouts;
             }
         })?;
-        Ok(dump)
+        Ok(list)
+    }
+
+    fn read_servers(&mut self, key: &ServiceKey) -> Result<Servers, Failure> {
+        let mut read = Servers::default();
+        self.ask(Request::Servers(key), key.family(), &mut |reply| {
+            if let Reply::Server(address, server, connections) = reply {
+                read.servers.insert(address, server);
+                if !connections.is_none() {
+                    read.connections.insert(address, connections);
+                }
+            }
+        })?;
+        Ok(read)
     }
 
     /// Set what is not in the table, and wait for the kernel's answer.

@@ -3,7 +3,8 @@
 //! Level-triggered: it compares two states and remembers nothing, so it is right after a restart, after
 //! `ipvsadm -C`, and after half a batch has failed. Services that are not ours do not exist here.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::table::{Change, Entry, ServiceKey, Table};
 
@@ -16,7 +17,7 @@ use crate::table::{Change, Entry, ServiceKey, Table};
 pub fn diff(desired: &Table, running: &Table, ours: &BTreeSet<ServiceKey>) -> Vec<Change> {
     let mut changes = Vec::new();
     for (key, entry) in desired {
-        diff_service(key, entry, running.get(key), &mut changes);
+        diff_service(key, entry, running.get(key).map(|entry| &**entry), &mut changes);
     }
     let gone = ours.iter().filter(|key| running.contains_key(key) && !desired.contains_key(key));
     changes.extend(gone.map(|key| Change::DelService { key: *key }));
@@ -32,7 +33,7 @@ pub fn diff_services(
     let (mut changes, mut gone) = (Vec::new(), Vec::new());
     for key in keys {
         match desired.get(&key) {
-            Some(entry) => diff_service(&key, entry, running.get(&key), &mut changes),
+            Some(entry) => diff_service(&key, entry, running.get(&key).map(|entry| &**entry), &mut changes),
             None if running.contains_key(&key) => gone.push(Change::DelService { key }),
             None => {}
         }
@@ -41,7 +42,33 @@ pub fn diff_services(
     changes
 }
 
-fn diff_service(key: &ServiceKey, desired: &Entry, running: Option<&Entry>, changes: &mut Vec<Change>) {
+/// The order in which changes of several services cost the kernel least. Those of services that get no server come
+/// first: they take failed servers out, and wait for nothing. Then those that get some, the service with the highest
+/// `rank` first; services are removed last. Within a service the order stays.
+///
+/// The kernel keeps deleted servers for two minutes, the last one first, and looks through them for each that is added:
+/// in the opposite order to that in which they went, each is found at once.
+pub fn order(changes: &mut [Change], rank: impl Fn(&ServiceKey) -> u64) {
+    let growing: HashSet<ServiceKey> =
+        changes.iter().filter(|change| matches!(change, Change::NewServer { .. })).map(Change::key).collect();
+    if growing.is_empty() {
+        return;
+    }
+    changes.sort_by_cached_key(|change| {
+        let key = change.key();
+        match change {
+            Change::DelService { .. } => (2, Reverse(0)),
+            _ if growing.contains(&key) => (1, Reverse(rank(&key))),
+            _ => (0, Reverse(0)),
+        }
+    });
+}
+
+/// What makes `desired` out of what is found of a service.
+pub fn diff_service(key: &ServiceKey, desired: &Entry, running: Option<&Entry>, changes: &mut Vec<Change>) {
+    if running.is_some_and(|running| std::ptr::eq(running, desired)) {
+        return;
+    }
     let service = || desired.service.clone();
     match running {
         None => changes.push(Change::NewService { key: *key, service: service() }),
@@ -72,6 +99,7 @@ fn diff_service(key: &ServiceKey, desired: &Entry, running: Option<&Entry>, chan
 mod tests {
     use std::collections::BTreeMap;
     use std::net::SocketAddr;
+    use std::sync::Arc;
 
     use super::*;
     use crate::table::{Forward, Protocol, Server, Service, Tunnel};
@@ -113,6 +141,10 @@ mod tests {
         Entry { service, servers }
     }
 
+    fn shared(scheduler: &str, servers: &[(u64, u32)]) -> Arc<Entry> {
+        Arc::new(entry(scheduler, servers))
+    }
+
     fn random_table(random: &mut Random) -> Table {
         let mut table = Table::new();
         for number in 0..6 {
@@ -129,7 +161,7 @@ mod tests {
                     entry.servers.insert(address(number), server);
                 }
             }
-            table.insert(key(number), entry);
+            table.insert(key(number), Arc::new(entry));
         }
         table
     }
@@ -186,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_service_that_has_servers_before_and_after_has_one_at_every_step() {
-        let usable = |entry: &Entry| entry.servers.values().any(|server| server.weight > 0);
+        let usable = |entry: &Arc<Entry>| entry.servers.values().any(|server| server.weight > 0);
         let mut seen = 0;
         for seed in 1..=5_000 {
             let mut random = Random(seed);
@@ -209,10 +241,10 @@ mod tests {
 
     #[test]
     fn equal_tables_need_no_change_and_one_difference_needs_one() {
-        let table = Table::from([(key(1), entry("rr", &[(1, 1), (2, 1)]))]);
+        let table = Table::from([(key(1), shared("rr", &[(1, 1), (2, 1)]))]);
         assert_eq!(diff(&table, &table, &BTreeSet::from([key(1)])), []);
         let mut running = table.clone();
-        running.get_mut(&key(1)).unwrap().servers.insert(address(2), server(0));
+        Arc::make_mut(running.get_mut(&key(1)).unwrap()).servers.insert(address(2), server(0));
         assert_eq!(
             diff(&table, &running, &BTreeSet::new()),
             [Change::SetServer { key: key(1), address: address(2), server: server(1) }]
@@ -221,16 +253,37 @@ mod tests {
 
     #[test]
     fn a_service_is_removed_only_if_it_is_ours() {
-        let running = Table::from([(key(1), entry("rr", &[(1, 1)])), (key(2), entry("rr", &[(1, 1)]))]);
+        let running = Table::from([(key(1), shared("rr", &[(1, 1)])), (key(2), shared("rr", &[(1, 1)]))]);
         let changes = diff(&Table::new(), &running, &BTreeSet::from([key(1), key(3)]));
         assert_eq!(changes, [Change::DelService { key: key(1) }]);
     }
 
     #[test]
     fn a_scheduler_is_changed_in_place_without_removing_the_service() {
-        let desired = Table::from([(key(1), entry("wlc", &[(1, 1)]))]);
-        let running = Table::from([(key(1), entry("rr", &[(1, 1)]))]);
+        let desired = Table::from([(key(1), shared("wlc", &[(1, 1)]))]);
+        let running = Table::from([(key(1), shared("rr", &[(1, 1)]))]);
         let changes = diff(&desired, &running, &BTreeSet::new());
         assert!(matches!(&changes[..], [Change::SetService { .. }]), "{changes:?}");
+    }
+
+    #[test]
+    fn failed_servers_go_first_and_servers_return_in_the_opposite_order_to_that_in_which_they_went() {
+        let new = |service| Change::NewServer { key: key(service), address: address(1), server: server(1) };
+        let set = |service| Change::SetServer { key: key(service), address: address(2), server: server(0) };
+        let gone = |service| Change::DelServer { key: key(service), address: address(3) };
+        let mut changes = vec![
+            new(1),
+            set(1),
+            gone(2),
+            Change::DelService { key: key(9) },
+            new(3),
+            gone(3),
+            set(4),
+            new(5),
+        ];
+        order(&mut changes, |of| (1..6).find(|number| key(*number) == *of).unwrap_or(0));
+        let wanted =
+            [gone(2), set(4), new(5), new(3), gone(3), new(1), set(1), Change::DelService { key: key(9) }];
+        assert_eq!(changes, wanted);
     }
 }

@@ -43,7 +43,7 @@ pub struct ServiceStatus {
     pub sorry_active: bool,
     pub repairs: u64,
     pub last_repair: String,
-    pub servers: Vec<ServerStatus>,
+    pub servers: Box<[ServerStatus]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,7 @@ impl State {
     }
 }
 
+/// There are tens of thousands of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerStatus {
     pub backend: Backend,
@@ -93,13 +94,21 @@ pub struct ServerStatus {
     pub effective_weight: u32,
     /// Whether it is in the kernel's table at all.
     pub in_table: bool,
-    pub health: &'static str,
-    pub reason: String,
+    /// `None`: nobody checks it.
+    pub health: Option<Verdict>,
+    pub reason: Arc<str>,
     /// Microseconds of CLOCK_REALTIME of the last change of health; 0: never.
     pub since: u64,
     pub stale: bool,
     /// What an operator ordered.
-    pub order: Option<Order>,
+    pub order: Option<Box<Order>>,
+}
+
+impl ServerStatus {
+    /// unchecked, unknown, up or down
+    pub fn health(&self) -> &'static str {
+        self.health.map_or("unchecked", Verdict::word)
+    }
 }
 
 impl Status {
@@ -198,7 +207,7 @@ fn service_status(director: &Director, now: Instant, name: &Arc<str>, run: &Run)
 }
 
 fn entries<'a>(director: &'a Director, service: &'a VirtualService) -> impl Iterator<Item = &'a Entry> {
-    service.fronts.iter().filter_map(|front| director.table()?.get(front))
+    service.fronts.iter().filter_map(|front| director.table()?.get(front)).map(|entry| &**entry)
 }
 
 fn state(director: &Director, run: &Run) -> (State, String) {
@@ -262,11 +271,11 @@ fn server_status(
         weight: server.weight,
         effective_weight: in_kernel.map_or(0, |server| server.weight),
         in_table: in_kernel.is_some(),
-        health: known.map_or("unchecked", |known| known.verdict.word()),
+        health: known.map(|known| known.verdict),
         reason: reason(director, now, name, run, backend, server),
         since: known.map_or(0, |known| known.since),
         stale: known.is_some_and(|known| known.stale || !heard),
-        order: director.orders.get(&(Arc::clone(name), *backend)).cloned(),
+        order: director.orders.get(&(Arc::clone(name), *backend)).cloned().map(Box::new),
     }
 }
 
@@ -278,38 +287,45 @@ fn reason(
     run: &Run,
     backend: &Backend,
     server: &RealServer,
-) -> String {
-    let standing = director.standing(now, name, run, backend, server);
+) -> Arc<str> {
     let why = match director.known(server) {
-        None => "no check is configured".to_owned(),
+        None => UNCHECKED.with(Arc::clone),
         Some(known) if known.verdict == Verdict::Unknown && known.reason.is_empty() => {
-            "no answer yet".to_owned()
+            UNANSWERED.with(Arc::clone)
         }
-        Some(known) => known.reason.clone(),
+        Some(known) => Arc::clone(&known.reason),
     };
-    match (standing.command, standing.health) {
+    let standing = director.standing(now, name, run, backend, server);
+    let more = match (standing.command, standing.health) {
         (Some(Command::Drain { .. }), _) => {
             let counts = director.connections(run, backend);
             let left = counts.active.saturating_add(counts.inactive);
-            format!("{why}; draining, {left} connections left")
+            return format!("{why}; draining, {left} connections left").into();
         }
-        (Some(Command::Disable), _) => format!("{why}; disabled"),
+        (Some(Command::Disable), _) => "disabled",
         (Some(Command::Weight(_)) | None, Health::Unknown(Admission::Admitted | Admission::AsFound(_))) => {
-            format!("{why}; in use until there is an answer")
+            "in use until there is an answer"
         }
         (Some(Command::Weight(_)) | None, Health::Unknown(Admission::Idle)) => {
-            format!("{why}; left at weight 0 as it was found")
+            "left at weight 0 as it was found"
         }
         (Some(Command::Weight(_)) | None, Health::Unknown(Admission::Withheld)) => {
-            format!("{why}; not in use until there is an answer")
+            "not in use until there is an answer"
         }
         (Some(Command::Weight(_)) | None, Health::Up(_) | Health::Unchecked)
             if standing.share != Share::WHOLE =>
         {
-            format!("{why}; starting slowly")
+            "starting slowly"
         }
-        (Some(Command::Weight(_)) | None, Health::Unchecked | Health::Up(_) | Health::Down) => why,
-    }
+        (Some(Command::Weight(_)) | None, Health::Unchecked | Health::Up(_) | Health::Down) => return why,
+    };
+    format!("{why}; {more}").into()
+}
+
+thread_local! {
+    /// Thousands of servers share these.
+    static UNCHECKED: Arc<str> = Arc::from("no check is configured");
+    static UNANSWERED: Arc<str> = Arc::from("no answer yet");
 }
 
 #[cfg(test)]
@@ -353,7 +369,7 @@ mod tests {
         );
         assert!(of(&mut scene).has_quorum);
         scene.fault = Some(Fault("the kernel has no IPVS: modprobe ip_vs".into()));
-        scene.pass(Duration::from_secs(1));
+        scene.pass(Duration::from_secs(2));
         assert_eq!(of(&mut scene).state, State::Pending);
         assert_eq!(of(&mut scene).reason, "the kernel has no IPVS: modprobe ip_vs");
         assert!(!of(&mut scene).has_quorum, "a director that cannot forward is none");
@@ -376,16 +392,13 @@ mod tests {
         let mut scene = Scene::new(web()).started();
         scene.answer(&[(101, Down)]);
         let [first, second] = &of(&mut scene).servers[..] else { panic!("two servers") };
-        assert_eq!(
-            (first.health, first.reason.as_str(), first.in_table),
-            ("down", "connection refused", false)
-        );
-        assert_eq!(second.reason, "no answer yet; not in use until there is an answer");
+        assert_eq!((first.health(), &*first.reason, first.in_table), ("down", "connection refused", false));
+        assert_eq!(&*second.reason, "no answer yet; not in use until there is an answer");
         scene.answer(&[(102, Unknown)]);
         scene.pass(Duration::from_secs(11));
         let second = &of(&mut scene).servers[1];
-        assert_eq!((second.health, second.effective_weight, second.in_table), ("unknown", 1, true));
-        assert_eq!(second.reason, "connection refused; in use until there is an answer");
+        assert_eq!((second.health(), second.effective_weight, second.in_table), ("unknown", 1, true));
+        assert_eq!(&*second.reason, "connection refused; in use until there is an answer");
         assert!(!second.stale);
         scene.event(Event::SourceLost("checkd has left the bus".into()));
         let status = whole(&mut scene);

@@ -326,6 +326,12 @@ pub struct Connections {
     pub persistent: u32,
 }
 
+impl Connections {
+    pub fn is_none(self) -> bool {
+        self == Self::default()
+    }
+}
+
 impl std::ops::AddAssign for Connections {
     fn add_assign(&mut self, other: Self) {
         self.active = self.active.saturating_add(other.active);
@@ -341,18 +347,47 @@ pub struct Entry {
     pub servers: BTreeMap<SocketAddr, Server>,
 }
 
-/// The IPVS table of one network namespace.
-pub type Table = BTreeMap<ServiceKey, Entry>;
+/// The IPVS table of one network namespace. What is wanted and what is there share what is the same in both.
+pub type Table = BTreeMap<ServiceKey, Arc<Entry>>;
 
-/// What one reading of the kernel found.
+/// How many connections the servers of a service have; those that have none are left out.
+pub type ServiceConnections = HashMap<SocketAddr, Connections>;
+
+/// Of the services that have any.
+pub type AllConnections = HashMap<ServiceKey, Arc<ServiceConnections>>;
+
+/// What a reading of the whole table found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dump {
     pub table: Table,
+    /// Its services in the kernel's order.
+    pub order: Vec<ServiceKey>,
     /// Shared with whoever shows them.
-    pub connections: Arc<HashMap<(ServiceKey, SocketAddr), Connections>>,
+    pub connections: Arc<AllConnections>,
+    pub rest: Rest,
+}
+
+/// What a reading without the servers found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List {
+    /// In the kernel's order.
+    pub services: Vec<(ServiceKey, Service)>,
+    pub rest: Rest,
+}
+
+/// What the kernel holds beside the table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rest {
     /// The synchronisation threads that run.
     pub daemons: Daemons,
     pub timeouts: TimeoutsFound,
+}
+
+/// What a reading of one service's servers found; none if there is no such service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Servers {
+    pub servers: BTreeMap<SocketAddr, Server>,
+    pub connections: ServiceConnections,
 }
 
 /// One step from one table to another; each is one request to the kernel.
@@ -391,22 +426,23 @@ impl Change {
     pub fn apply_to(&self, table: &mut Table) {
         match self {
             Self::NewService { key, service } | Self::SetService { key, service } => {
-                let entry = table
-                    .entry(*key)
-                    .or_insert_with(|| Entry { service: service.clone(), servers: BTreeMap::new() });
-                entry.service = service.clone();
+                let new = || Arc::new(Entry { service: service.clone(), servers: BTreeMap::new() });
+                let entry = table.entry(*key).or_insert_with(new);
+                if entry.service != *service {
+                    Arc::make_mut(entry).service = service.clone();
+                }
             }
             Self::DelService { key } => {
                 table.remove(key);
             }
             Self::NewServer { key, address, server } | Self::SetServer { key, address, server } => {
                 if let Some(entry) = table.get_mut(key) {
-                    entry.servers.insert(*address, *server);
+                    Arc::make_mut(entry).servers.insert(*address, *server);
                 }
             }
             Self::DelServer { key, address } => {
                 if let Some(entry) = table.get_mut(key) {
-                    entry.servers.remove(address);
+                    Arc::make_mut(entry).servers.remove(address);
                 }
             }
         }

@@ -122,7 +122,7 @@ impl Director {
         let is_read = matches!(self.kernel, Kernel::Read(_));
         for backend in run.service.servers.keys() {
             let left = self.connections(run, backend);
-            let read_at = self.read_at;
+            let read_at = self.read_at(run);
             let Some(order) = self.orders.get_mut(&(Arc::clone(name), *backend)) else { continue };
             let Command::Drain { until } = order.command else { continue };
             let number = left.active.saturating_add(left.inactive);
@@ -151,9 +151,16 @@ impl Director {
     pub(crate) fn connections(&self, run: &Run, backend: &Backend) -> Connections {
         let mut sum = Connections::default();
         if let Kernel::Read(dump) = &self.kernel {
-            let counts = |front: &ServiceKey| dump.connections.get(&(*front, backend.behind(front)));
-            run.service.fronts.iter().filter_map(counts).for_each(|counts| sum += *counts);
+            let counts =
+                |front: &ServiceKey| dump.connections.get(front)?.get(&backend.behind(front)).copied();
+            run.service.fronts.iter().filter_map(counts).for_each(|counts| sum += counts);
         }
         sum
+    }
+
+    /// When all servers of a service had been read, in microseconds of CLOCK_REALTIME; 0: they were not.
+    fn read_at(&self, run: &Run) -> u64 {
+        let read = |front| self.rounds.read_at.get(front).copied().unwrap_or(0);
+        run.service.fronts.iter().map(read).min().unwrap_or(0)
     }
 }

@@ -1,11 +1,15 @@
 //! For tests: a director with a kernel that answers as the real one does, on a clock that jumps.
 
+use std::net::SocketAddr;
+
 use super::*;
 use crate::health::Verdict;
 use crate::orders::Order;
 use crate::service::{AllDown, Backend, Initially, OnFailure, Quorum, RealServer, VirtualService};
 use crate::sync::Daemons;
-use crate::table::{Connections, Entry, Forward, Protocol, Server, Service};
+use crate::table::{
+    Connections, Entry, Forward, List, Protocol, Rest, Server, Servers, Service, ServiceConnections,
+};
 use crate::tuning::TimeoutsFound;
 
 /// A director, a kernel that answers as the real one does, and what was said and done.
@@ -13,6 +17,8 @@ pub(crate) struct Scene {
     pub(crate) director: Director,
     pub(crate) table: Table,
     pub(crate) connections: HashMap<(ServiceKey, SocketAddr), Connections>,
+    /// How many of each there were: whole readings, lists, services whose servers were read.
+    pub(crate) readings: (usize, usize, usize),
     pub(crate) daemons: Daemons,
     pub(crate) timeouts: TimeoutsFound,
     pub(crate) sysctls: BTreeMap<&'static str, Result<u32, String>>,
@@ -21,6 +27,8 @@ pub(crate) struct Scene {
     /// How many changes the kernel refused by that.
     pub(crate) refused: usize,
     pub(crate) fault: Option<Fault>,
+    /// How long each reading takes.
+    pub(crate) took: Duration,
     pub(crate) now: Instant,
     began: Instant,
     pub(crate) applied: Vec<Change>,
@@ -56,12 +64,14 @@ impl Scene {
             director: Director::new(settings, owned.clone(), orders.clone()),
             table,
             connections: HashMap::new(),
+            readings: (0, 0, 0),
             daemons: Daemons::new(),
             timeouts: TimeoutsFound { tcp: 900, tcp_fin: 120, udp: 300 },
             sysctls: BTreeMap::new(),
             refuse: |_| None,
             refused: 0,
             fault: None,
+            took: Duration::from_micros(100),
             now,
             began: now,
             applied: Vec::new(),
@@ -102,12 +112,39 @@ impl Scene {
     }
 
     pub(crate) fn dump(&self) -> Dump {
+        let counts = |key: &ServiceKey| {
+            Some((*key, Arc::new(self.counts(key)))).filter(|(_, counts)| !counts.is_empty())
+        };
         Dump {
             table: self.table.clone(),
-            connections: Arc::new(self.connections.clone()),
-            daemons: self.daemons.clone(),
-            timeouts: self.timeouts,
+            order: self.table.keys().copied().collect(),
+            connections: Arc::new(self.table.keys().filter_map(counts).collect()),
+            rest: self.rest(),
         }
+    }
+
+    fn rest(&self) -> Rest {
+        Rest { daemons: self.daemons.clone(), timeouts: self.timeouts }
+    }
+
+    fn counts(&self, key: &ServiceKey) -> ServiceConnections {
+        let counts = self.connections.iter().filter(|((of, _), _)| of == key);
+        counts.map(|((_, address), counts)| (*address, *counts)).collect()
+    }
+
+    fn list(&self) -> List {
+        let services = self.table.iter().map(|(key, entry)| (*key, entry.service.clone()));
+        List { services: services.collect(), rest: self.rest() }
+    }
+
+    fn servers(&self, key: &ServiceKey) -> Servers {
+        let servers = self.table.get(key).map(|entry| entry.servers.clone()).unwrap_or_default();
+        Servers { servers, connections: self.counts(key) }
+    }
+
+    /// What the kernel answers, or its fault.
+    fn read<T>(&self, read: impl FnOnce() -> T) -> Result<T, Fault> {
+        self.fault.clone().map_or_else(|| Ok(read()), Err)
     }
 
     pub(crate) fn perform(&mut self, actions: Actions) {
@@ -119,8 +156,18 @@ impl Scene {
                 Action::RememberOrders(orders) => self.orders = orders,
                 Action::Log(level, text) => self.log.push((level, text)),
                 Action::Dump => {
-                    let result = self.fault.clone().map_or_else(|| Ok(self.dump()), Err);
-                    self.event(Event::Dumped { result, took: Duration::from_millis(1) });
+                    self.readings.0 += 1;
+                    self.event(Event::Dumped(self.read(|| self.dump())));
+                }
+                Action::List => {
+                    self.readings.1 += 1;
+                    let result = self.read(|| self.list());
+                    self.event(Event::Listed { result, took: self.took });
+                }
+                Action::ReadServers { keys, is_slice } => {
+                    self.readings.2 += keys.len();
+                    let result = self.read(|| keys.iter().map(|key| self.servers(key)).collect());
+                    self.event(Event::ServersRead { keys, is_slice, result, took: self.took });
                 }
                 Action::ReadSysctls(names) => {
                     let read = |name| self.sysctls.get(name).cloned().unwrap_or(Ok(0));
@@ -319,5 +366,6 @@ pub(crate) fn table(services: &[(u8, &str, Weights<'_>)]) -> Table {
             })
             .collect(),
     };
+    let entry = |scheduler: &str, servers| Arc::new(entry(scheduler, servers));
     services.iter().map(|(number, scheduler, servers)| (key(*number), entry(scheduler, servers))).collect()
 }

@@ -1,7 +1,7 @@
 //! The director's dealings with health: what follows from checkd's answers, and from their absence.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use daemon::units::format_duration;
 use log::Level;
@@ -15,6 +15,12 @@ use crate::table::{ServiceKey, Table};
 
 /// More servers than this that change in one answer are reported as one number.
 const VERDICT_REPORTS: usize = 50;
+/// So many servers that come up at once are a crowd.
+const CROWD: usize = 500;
+/// When so long no crowd has come, it was the last one.
+const LULL: Duration = Duration::from_millis(200);
+/// Nobody waits longer for more.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 impl Director {
     pub(super) fn answered(&mut self, at: Moment, answers: &[Answer], actions: &mut Actions) {
@@ -24,20 +30,34 @@ impl Director {
         }
         let mut changed: Vec<(&Answer, Verdict)> = Vec::new();
         for answer in answers {
-            let Some(seats) = self.seats.get(&answer.target) else { continue };
-            self.touched.extend(seats.iter().map(|(name, _)| Arc::clone(name)));
+            let mut names = self.seats.get(&answer.target).map(|(name, _)| Arc::clone(name)).peekable();
+            if names.peek().is_none() {
+                continue;
+            }
             if let Some(former) = self.health.take(answer) {
-                self.dirty.extend(seats.iter().map(|(name, _)| Arc::clone(name)));
                 changed.push((answer, former));
+                let names: Vec<_> = names.collect();
+                self.dirty.extend(names.iter().cloned());
+                self.touched.extend(names);
+            } else {
+                self.touched.extend(names);
             }
         }
         if changed.iter().any(|(answer, _)| answer.verdict == Verdict::Down) {
             self.reconcile(at, actions);
         } else if !changed.is_empty() {
-            // Servers that came up wait for the end of the loop's turn, so that many of them are one batch.
-            self.flush_at = Some(at.now);
+            self.wait_for_more(at.now, changed.len());
         }
         self.log_verdicts(&changed, actions);
+    }
+
+    /// Servers that came up wait for the end of the loop's turn, so that many of them are one batch. A crowd of them is
+    /// hardly the last one: together they cost the kernel much less (see [`crate::reconcile::order`]).
+    fn wait_for_more(&mut self, now: Instant, number: usize) {
+        let since = *self.ups_since.get_or_insert(now);
+        let wait = if number < CROWD { Duration::ZERO } else { LULL };
+        let due = (now + wait).min(since + LONGEST_WAIT);
+        self.flush_at = Some(self.flush_at.map_or(due, |former| former.max(due)));
     }
 
     fn log_verdicts(&self, changed: &[(&Answer, Verdict)], actions: &mut Actions) {
@@ -56,7 +76,7 @@ impl Director {
     /// One line says everything about a transition. That a server is up at first is nothing to report.
     fn log_verdict(&self, answer: &Answer, former: Verdict, actions: &mut Actions) {
         let check = &answer.target.check;
-        for (name, backend) in self.seats_of(&answer.target) {
+        for (name, backend) in self.seats.get(&answer.target) {
             let Some(run) = self.runs.get(name) else { continue };
             let total = run.service.servers.len();
             let level = match (former, answer.verdict) {

@@ -1,14 +1,15 @@
 //! The configured services at work: what is known of each, and what the kernel should hold for it now.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Actions, Director, Kernel, Moment, Seat};
+use super::{Action, Actions, Director, Kernel, Moment, Seats};
 use crate::health::{Known, Target, Verdict};
 use crate::orders::Command;
 use crate::posture::{Admission, Health, Posture, Share, Standing};
 use crate::service::{Backend, RealServer, Settings, VirtualService};
+use crate::table::{Entry, ServiceKey};
 
 /// In so many steps a server that starts slowly gets its weight; each costs the kernel a command.
 const STEPS: u32 = 20;
@@ -86,10 +87,13 @@ fn step(slow_start: Duration) -> Duration {
 }
 
 impl Director {
-    /// Take over what is configured now; every service that is another one is to be thought about. Whether checkd is
-    /// to watch other targets.
-    pub(super) fn configure(&mut self, settings: Settings) -> bool {
+    /// Take over what is configured now; every service that is another one is to be thought about. What was configured
+    /// before, and whether checkd is to watch other targets.
+    pub(super) fn configure(&mut self, settings: Settings) -> (Settings, bool) {
         let former = std::mem::replace(&mut self.settings, settings);
+        if former.services == self.settings.services {
+            return (former, false);
+        }
         let gone = |name: &&Arc<str>| !self.settings.services.contains_key(*name);
         for name in former.services.keys().filter(gone) {
             self.runs.remove(name);
@@ -111,38 +115,41 @@ impl Director {
         let runs = &self.runs;
         self.timers.retain(|(_, name)| runs.contains_key(name));
         self.desired.retain(|key, _| self.fronts.contains_key(key));
-        self.health.set_targets(self.seats.keys().cloned().collect())
+        let new_targets = self.health.set_targets(self.seats.targets());
+        (former, new_targets)
     }
 
     fn index(&mut self) {
-        self.fronts = HashMap::new();
-        self.seats = HashMap::new();
-        for (name, service) in &self.settings.services {
-            for front in &service.fronts {
-                self.fronts.insert(*front, Arc::clone(name));
-            }
-            for (backend, server) in &service.servers {
-                if let Some(target) = target(server) {
-                    self.seats.entry(target).or_default().push((Arc::clone(name), *backend));
-                }
-            }
-        }
+        let fronts =
+            self.settings.services.iter().flat_map(|(name, service)| {
+                service.fronts.iter().map(move |front| (*front, Arc::clone(name)))
+            });
+        self.fronts = fronts.collect();
+        self.seats = Seats::of(&self.settings);
+        let fronts = &self.fronts;
+        self.losses.retain(|key, _| fronts.contains_key(key));
     }
 
-    /// Think about every service that something was learnt about. The keys of the kernel's services that this may
-    /// have changed.
-    pub(super) fn refresh_dirty(
-        &mut self,
-        at: Moment,
-        actions: &mut Actions,
-    ) -> Vec<crate::table::ServiceKey> {
-        let mut keys = Vec::new();
+    /// Think about every service that something was learnt about, but for those whose servers must be read first. The
+    /// keys of the kernel's services that this may have changed.
+    pub(super) fn refresh_dirty(&mut self, at: Moment, actions: &mut Actions) -> Vec<ServiceKey> {
+        let (mut keys, mut unread) = (Vec::new(), Vec::new());
         for name in std::mem::take(&mut self.dirty) {
             let Some(mut run) = self.runs.remove(&name) else { continue };
+            let before = unread.len();
+            unread.extend(run.service.fronts.iter().filter(|front| self.unread.contains(front)));
+            if unread.len() > before {
+                self.runs.insert(Arc::clone(&name), run);
+                self.dirty.insert(name);
+                continue;
+            }
             self.refresh(at, &name, &mut run, actions);
             keys.extend(run.service.fronts.iter().copied());
             self.runs.insert(Arc::clone(&name), run);
             self.touched.insert(name);
+        }
+        if !unread.is_empty() {
+            actions.push(Action::ReadServers { keys: unread, is_slice: false });
         }
         keys
     }
@@ -169,15 +176,22 @@ impl Director {
             .collect();
         for (front, entry) in entries {
             match entry {
-                Some(entry) => self.desired.insert(front, entry),
-                None => self.desired.remove(&front),
-            };
+                Some(entry) => self.desire(front, entry),
+                None => drop(self.desired.remove(&front)),
+            }
         }
         self.tell_posture(name, &service, run.posture, posture, actions);
         run.posture = posture;
         let waits = posture.waiting > 0 && posture.usable == 0 && matches!(self.kernel, Kernel::Read(_));
         run.waiting = waits.then(|| run.waiting.unwrap_or(at.now));
         self.set_timer(at, name, run);
+    }
+
+    /// What is there already is kept once.
+    fn desire(&mut self, front: ServiceKey, entry: Entry) {
+        let found = self.table().and_then(|table| table.get(&front)).filter(|found| ***found == entry);
+        let entry = found.map_or_else(|| Arc::new(entry), Arc::clone);
+        self.desired.insert(front, entry);
     }
 
     /// Whether a service is to be in the kernel at all, as far as vrrpd is concerned. Where that is not known it stays
@@ -269,11 +283,6 @@ impl Director {
             self.timers.insert((next, Arc::clone(name)));
         }
         run.timer = next;
-    }
-
-    /// A target's health concerns these.
-    pub(super) fn seats_of(&self, target: &Target) -> &[Seat] {
-        self.seats.get(target).map_or(&[], Vec::as_slice)
     }
 }
 

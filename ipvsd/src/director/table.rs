@@ -1,4 +1,4 @@
-//! The director's dealings with the kernel: what a reading shows, what must change, and what the kernel refuses.
+//! The director's dealings with the kernel, the other half: what must change, and what the kernel refuses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,92 +7,18 @@ use std::time::{Duration, Instant};
 use log::Level;
 use nix::errno::Errno;
 
+use super::reading::REPORTS;
 use super::{Action, Actions, Director, Fault, Kernel, Moment, Refusal};
-use crate::reconcile::{diff, diff_services};
-use crate::table::{Change, Dump, ServiceKey, Table};
+use crate::reconcile::{diff, diff_services, order};
+use crate::table::{Change, ServiceKey, Table};
 
 /// A service that the kernel refuses, such as one with an unknown scheduler, is tried again after this long: each
 /// try makes the kernel run modprobe.
 pub(super) const REFUSAL_RETRY: Duration = Duration::from_secs(5);
-/// A kernel that cannot be read is tried again after this long: while it has no IPVS each try makes it run modprobe.
-const FAULT_RETRY: Duration = Duration::from_secs(2);
-/// The same service is reported as repaired at most this often.
-const REPAIR_REPORT_INTERVAL: Duration = Duration::from_secs(60);
-/// More services than this in one reading are reported as one number.
-const REPORTS: usize = 10;
-/// Reading the kernel may take one part in this many of our time: huge tables are read less often.
-const RESYNC_SHARE: u32 = 10;
 
 impl Director {
-    pub(super) fn dumped(
-        &mut self,
-        at: Moment,
-        result: Result<Dump, Fault>,
-        took: Duration,
-        actions: &mut Actions,
-    ) {
-        let now = at.now;
-        self.dump_at = Some(now + self.settings.resync.max(took * RESYNC_SHARE));
-        let dump = match result {
-            Ok(dump) => dump,
-            Err(fault) => {
-                self.dump_at = Some(now + self.settings.resync.max(FAULT_RETRY));
-                return self.note_fault(fault, actions);
-            }
-        };
-        let is_first = matches!(self.kernel, Kernel::Unread);
-        match &self.kernel {
-            Kernel::Unread => {}
-            Kernel::Fault(_) => actions.log(Level::Info, "the kernel's IPVS table can be used again".into()),
-            Kernel::Read(known) => {
-                let drifted = drifts(&known.table, &dump.table, &self.owned);
-                self.note_repairs(now, &drifted, actions);
-            }
-        }
-        if is_first {
-            self.take_over(&dump.table, actions);
-        }
-        if !matches!(self.kernel, Kernel::Read(_)) {
-            // Servers are admitted as they are found; nothing could be thought about without that.
-            self.dirty.extend(self.runs.keys().cloned());
-        }
-        self.dirty.extend(self.draining());
-        self.read_at = at.real;
-        self.kernel = Kernel::Read(dump);
-        self.note_strangers(actions);
-        self.reconcile_all(at, actions);
-        self.tune(actions);
-    }
-
-    fn note_fault(&mut self, fault: Fault, actions: &mut Actions) {
-        if !matches!(&self.kernel, Kernel::Fault(known) if *known == fault) {
-            actions.log(Level::Error, format!("{}; trying again", fault.0));
-            self.touched.extend(self.runs.keys().cloned());
-        }
-        self.kernel = Kernel::Fault(fault);
-    }
-
-    /// Say which services were there already. They stay as they are until there is a reason to change them.
-    pub(super) fn take_over(&self, table: &Table, actions: &mut Actions) {
-        let is_new = |key: &ServiceKey| !self.owned.contains(key) || matches!(self.kernel, Kernel::Unread);
-        let fronts = self.settings.services.iter().flat_map(|(name, service)| {
-            let is_found = |front: &&ServiceKey| is_new(front) && table.contains_key(*front);
-            service.fronts.iter().filter(is_found).map(move |front| (name, front))
-        });
-        let found: Vec<_> = fronts.collect();
-        if found.len() > REPORTS {
-            let text = format!("{} services are there with their servers, taken over", found.len());
-            return actions.log(Level::Info, text);
-        }
-        for (name, front) in found {
-            let servers = table.get(front).map_or(0, |entry| entry.servers.len());
-            actions
-                .log(Level::Info, format!("{name}: {front} is there with {servers} server(s), taken over"));
-        }
-    }
-
     /// `exclusive`: what is not ours goes, and that is said.
-    fn note_strangers(&self, actions: &mut Actions) {
+    pub(super) fn note_strangers(&self, actions: &mut Actions) {
         let Kernel::Read(dump) = &self.kernel else { return };
         if !self.settings.exclusive {
             return;
@@ -107,36 +33,9 @@ impl Director {
         }
     }
 
-    fn note_repairs(&mut self, now: Instant, drifted: &[(ServiceKey, Vec<Change>)], actions: &mut Actions) {
-        if drifted.len() > REPORTS {
-            let text = format!("{} services were changed by others, repairing them", drifted.len());
-            actions.log(Level::Warn, text);
-        }
-        for (key, changes) in drifted {
-            let name = self.name_of(key);
-            self.touched.extend(self.fronts.get(key).cloned());
-            let repairs = self.repairs.entry(*key).or_default();
-            repairs.count += 1;
-            let first = changes.first().map(ToString::to_string).unwrap_or_default();
-            let more = changes.len().saturating_sub(1);
-            repairs.last = if more == 0 { first } else { format!("{first}, and {more} more") };
-            let quiet =
-                repairs.reported.is_some_and(|at| now.saturating_duration_since(at) < REPAIR_REPORT_INTERVAL);
-            if quiet || drifted.len() > REPORTS {
-                continue;
-            }
-            repairs.reported = Some(now);
-            let text = format!(
-                "{name}: changed by others, repairing it: {} (repair {})",
-                repairs.last, repairs.count
-            );
-            actions.log(Level::Warn, text);
-        }
-    }
-
     /// Bring the services that something was learnt about to where they should be.
     pub(super) fn reconcile(&mut self, at: Moment, actions: &mut Actions) {
-        self.flush_at = None;
+        self.no_flush();
         let keys = self.refresh_dirty(at, actions);
         let Kernel::Read(dump) = &self.kernel else { return };
         let changes = diff_services(&self.desired, &dump.table, keys);
@@ -145,16 +44,27 @@ impl Director {
 
     /// As [`Director::reconcile`], for the whole table.
     pub(super) fn reconcile_all(&mut self, at: Moment, actions: &mut Actions) {
-        self.flush_at = None;
+        self.no_flush();
         self.refresh_dirty(at, actions);
         self.remember(actions);
         let Kernel::Read(dump) = &self.kernel else { return };
-        let changes = diff(&self.desired, &dump.table, &self.removable(&dump.table));
+        let mut changes = diff(&self.desired, &dump.table, &self.removable(&dump.table));
         let wanting: BTreeSet<ServiceKey> = changes.iter().map(Change::key).collect();
+        changes.retain(|change| !self.is_being_read(&change.key()));
         let relieved = self.refusals.keys().filter(|key| !wanting.contains(key));
         self.touched.extend(relieved.filter_map(|key| self.fronts.get(key).cloned()));
         self.refusals.retain(|key, _| wanting.contains(key));
         self.apply(at.now, changes, actions);
+    }
+
+    fn no_flush(&mut self) {
+        self.flush_at = None;
+        self.ups_since = None;
+    }
+
+    /// Its servers are about to be read, since it has come to be ours.
+    pub(super) fn is_being_read(&self, key: &ServiceKey) -> bool {
+        self.unread.contains(key) && self.fronts.contains_key(key)
     }
 
     /// The services that may be removed from the kernel if they are not wanted there.
@@ -163,9 +73,22 @@ impl Director {
     }
 
     fn apply(&self, now: Instant, changes: Vec<Change>, actions: &mut Actions) {
-        let ready: Vec<Change> = changes.into_iter().filter(|change| !self.is_held(now, change)).collect();
+        if self.doubt.is_some() {
+            return;
+        }
+        let mut ready: Vec<Change> =
+            changes.into_iter().filter(|change| !self.is_held(now, change)).collect();
+        order(&mut ready, |key| self.losses.get(key).copied().unwrap_or(0));
         if !ready.is_empty() {
             actions.push(Action::Apply(ready));
+        }
+    }
+
+    /// These services lost servers, in this order.
+    pub(super) fn note_losses(&mut self, keys: &[ServiceKey]) {
+        for key in keys.iter().filter(|key| self.fronts.contains_key(key)) {
+            self.last_loss += 1;
+            self.losses.insert(*key, self.last_loss);
         }
     }
 
@@ -184,22 +107,49 @@ impl Director {
     ) {
         let failures: BTreeMap<usize, Errno> = match result {
             Ok(failures) => failures.into_iter().collect(),
-            Err(fault) => return self.note_fault(fault, actions),
+            Err(fault) => return self.note_fault(now, fault, actions),
         };
+        let mut lost = Vec::new();
         if let Kernel::Read(dump) = &mut self.kernel {
             let done = changes.iter().enumerate().filter(|(index, _)| !failures.contains_key(index));
-            done.for_each(|(_, change)| change.apply_to(&mut dump.table));
+            for (_, change) in done {
+                change.apply_to(&mut dump.table);
+                if matches!(change, Change::DelServer { .. } | Change::DelService { .. }) {
+                    lost.push(change.key());
+                }
+            }
         }
-        let names = changes.iter().filter_map(|change| self.fronts.get(&change.key()).cloned());
-        self.touched.extend(names);
-        let look_again = !failures.is_empty() && !self.second_look;
+        self.note_losses(&lost);
+        for changes in changes.chunk_by(|one, next| one.key() == next.key()) {
+            let Some(key) = changes.first().map(Change::key) else { continue };
+            self.touched.extend(self.fronts.get(&key).cloned());
+            self.share(&key);
+        }
+        let surprises = failures.iter().filter_map(|(index, errno)| Some((changes.get(*index)?, *errno)));
+        let surprises = surprises.filter(|(change, errno)| is_surprise(change, *errno));
+        let surprising: BTreeSet<ServiceKey> = surprises.map(|(change, _)| change.key()).collect();
+        let look_again = !surprising.is_empty() && !self.second_look;
         self.note_refusals(now, changes, &failures, look_again, actions);
         if changes.iter().any(|change| matches!(change, Change::DelService { .. })) {
             self.remember(actions);
         }
-        self.second_look = look_again;
+        // Once until the next interval.
+        self.second_look |= look_again;
         if look_again {
-            actions.push(Action::Dump);
+            self.unread.extend(&surprising);
+            let keys = surprising.into_iter().collect();
+            actions.push(Action::List);
+            actions.push(Action::ReadServers { keys, is_slice: false });
+        }
+    }
+
+    /// What is as it should be is kept once.
+    fn share(&mut self, key: &ServiceKey) {
+        let Kernel::Read(dump) = &mut self.kernel else { return };
+        if let (Some(known), Some(desired)) = (dump.table.get_mut(key), self.desired.get(key))
+            && known == desired
+        {
+            *known = Arc::clone(desired);
         }
     }
 
@@ -251,21 +201,10 @@ impl Director {
     }
 
     /// Services that have a server to be drained.
-    fn draining(&self) -> BTreeSet<Arc<str>> {
+    pub(super) fn draining(&self) -> BTreeSet<Arc<str>> {
         let drains = self.orders.iter().filter(|(_, order)| order.command.is_drain());
         drains.map(|((name, _), _)| Arc::clone(name)).filter(|name| self.runs.contains_key(name)).collect()
     }
-}
-
-/// The services of ours that are not any more as we left them, with what it takes to repair each.
-fn drifts(known: &Table, found: &Table, owned: &BTreeSet<ServiceKey>) -> Vec<(ServiceKey, Vec<Change>)> {
-    let ours = owned.iter().filter_map(|key| known.get_key_value(key));
-    ours.filter(|(key, entry)| found.get(key) != Some(entry))
-        .map(|(key, entry)| {
-            let wanted = Table::from([(*key, entry.clone())]);
-            (*key, diff(&wanted, found, &BTreeSet::new()))
-        })
-        .collect()
 }
 
 /// Whether a failure only means that somebody else was faster.

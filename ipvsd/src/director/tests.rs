@@ -6,6 +6,7 @@ mod stands;
 use super::scene::{Scene, backend_with_port, key, server_address, service, settings, table, web};
 use super::table::REFUSAL_RETRY;
 use super::*;
+use crate::health::Answer;
 use crate::health::Verdict::{Down, Unknown, Up};
 use crate::service::OnFailure;
 
@@ -183,7 +184,7 @@ fn what_others_did_to_our_service_is_undone_and_their_own_services_are_left_alon
     let mut scene = Scene::with_kernel(web(), found.clone(), BTreeSet::new()).started();
     scene.answer(&[(101, Up), (102, Up)]);
     scene.turn();
-    let ours = scene.table.get_mut(&key(50)).unwrap();
+    let ours = Arc::make_mut(scene.table.get_mut(&key(50)).unwrap());
     ours.service.scheduler = "wlc".into();
     ours.servers.get_mut(&server_address(101)).unwrap().weight = 9;
     let stranger = ours.servers[&server_address(102)];
@@ -288,7 +289,7 @@ fn a_table_that_changes_under_our_hands_is_read_again_and_put_right_at_once() {
     scene.answer(&[(101, Up), (102, Up)]);
     scene.turn();
     // Others are faster: what we are about to remove is gone, what we are about to add is there.
-    let entry = scene.table.get_mut(&key(50)).unwrap();
+    let entry = Arc::make_mut(scene.table.get_mut(&key(50)).unwrap());
     let gone = entry.servers.remove(&server_address(101)).unwrap();
     entry.servers.insert(server_address(103), gone);
     let moved = settings(&[("web", service(50, &[102, 103]))]);
@@ -335,8 +336,136 @@ fn the_plan_is_what_is_wanted_but_refused_and_empty_when_all_is_well() {
 #[test]
 fn a_table_that_takes_long_to_read_is_read_less_often() {
     let mut scene = Scene::new(web()).started();
-    let dump = scene.dump();
-    scene.event(Event::Dumped { result: Ok(dump), took: Duration::from_secs(2) });
-    let deadline = scene.director.dump_at.unwrap();
-    assert_eq!(deadline.saturating_duration_since(scene.now), Duration::from_secs(20));
+    scene.pass(Duration::from_secs(10));
+    let (whole, lists, servers) = scene.readings;
+    assert_eq!((whole, lists, servers), (1, 10, 10), "the list and the servers at each interval");
+    scene.took = Duration::from_secs(2);
+    scene.pass(Duration::from_secs(40));
+    let more = (scene.readings.1 - lists, scene.readings.2 - servers);
+    assert!(more.0 <= 3 && more.1 <= 3, "{more:?}");
+}
+
+#[test]
+fn a_single_failure_of_the_kernel_is_not_believed_and_nothing_is_changed_until_it_answers() {
+    let mut scene = Scene::new(web()).started();
+    scene.answer(&[(101, Up), (102, Up)]);
+    scene.turn();
+    scene.applied.clear();
+    scene.fault = Some(Fault("no memory".into()));
+    scene.pass(Duration::from_secs(1));
+    assert_eq!(scene.director.fault(), Err("no memory".into()));
+    assert!(matches!(scene.director.kernel, Kernel::Read(_)), "as far as we know it is as it was");
+    scene.answer(&[(101, Down)]);
+    assert_eq!(scene.applied, []);
+    scene.fault = None;
+    scene.pass(Duration::from_millis(200));
+    assert_eq!(scene.weights(50), [(102, 1)]);
+    assert_eq!(scene.said("no memory; trying again"), 0);
+    scene.fault = Some(Fault("no memory".into()));
+    scene.pass(Duration::from_secs(2));
+    assert!(matches!(scene.director.kernel, Kernel::Fault(_)), "the second failure is believed");
+    assert_eq!(scene.said("no memory; trying again"), 1);
+}
+
+#[test]
+fn a_crowd_of_servers_that_return_is_waited_for_and_a_single_one_is_not() {
+    let services: Vec<(String, _)> = (0..200).map(|number| (format!("web-{number}"), number)).collect();
+    let servers: Vec<u8> = (1..=200).collect();
+    let services: Vec<_> =
+        services.iter().map(|(name, number)| (name.as_str(), service(*number, &servers[..2]))).collect();
+    let mut scene = Scene::new(settings(&services)).started();
+    let targets: Vec<(u8, _)> = servers.iter().map(|server| (*server, Up)).collect();
+    scene.answer(&targets[..1]);
+    scene.turn();
+    assert_eq!(scene.weights(0), [(1, 1)], "a single one is in use at the end of the turn");
+    // Many at once: the first part waits for the next one.
+    let crowd = |server| -> Vec<Answer> {
+        let address = |service: u16| std::net::SocketAddr::from(([10, 0, 0, server], service));
+        let target = |service| Target { check: "http".into(), address: address(service) };
+        let answer = |service| Answer {
+            target: target(service),
+            verdict: Up,
+            reason: "".into(),
+            since: 1,
+            weight: None,
+        };
+        (0..600).map(answer).collect()
+    };
+    let many: Vec<(String, _)> = (0..2)
+        .map(|number| {
+            let mut service = service(number, &[]);
+            for answer in crowd(number + 1) {
+                let backend = crate::service::Backend {
+                    ip: answer.target.address.ip(),
+                    port: Some(answer.target.address.port()),
+                };
+                let like = scene::service(0, &[1]).servers.pop_first().unwrap().1;
+                let server = crate::service::RealServer { target: answer.target.address, ..like };
+                service.servers.insert(backend, server);
+            }
+            (format!("many-{number}"), service)
+        })
+        .collect();
+    let many: Vec<_> = many.iter().map(|(name, service)| (name.as_str(), service.clone())).collect();
+    let mut scene = Scene::new(settings(&many)).started();
+    scene.event(Event::Answered(crowd(1)));
+    scene.turn();
+    scene.pass(Duration::from_millis(150));
+    assert!(scene.table[&key(0)].servers.is_empty(), "more may come");
+    scene.event(Event::Answered(crowd(2)));
+    scene.pass(Duration::from_millis(210));
+    assert_eq!(scene.table[&key(0)].servers.len() + scene.table[&key(1)].servers.len(), 1_200);
+}
+
+#[test]
+fn servers_return_in_the_opposite_order_to_that_in_which_their_services_lost_them() {
+    let both = settings(&[("mail", service(51, &[102])), ("web", service(50, &[101]))]);
+    let mut scene = Scene::new(both).started();
+    scene.answer(&[(101, Up), (102, Up)]);
+    scene.turn();
+    for (first, last) in [(101, 102), (102, 101)] {
+        scene.answer(&[(first, Down)]);
+        scene.answer(&[(last, Down)]);
+        scene.applied.clear();
+        scene.answer(&[(101, Up), (102, Up)]);
+        scene.turn();
+        let added: Vec<_> = scene.applied.iter().map(Change::key).collect();
+        let wanted = if last == 101 { [key(50), key(51)] } else { [key(51), key(50)] };
+        assert_eq!(added, wanted, "the last one that went is the first one that returns");
+    }
+}
+
+#[test]
+fn a_service_that_others_had_before_it_was_ours_is_taken_over_with_its_servers_at_a_reload() {
+    let mut scene = Scene::new(web()).started();
+    scene.answer(&[(101, Up), (102, Up)]);
+    scene.turn();
+    // Made by others while we look on.
+    scene.table.extend(table(&[(51, "rr", &[(101, 1), (102, 0)])]));
+    scene.pass(Duration::from_secs(2));
+    scene.applied.clear();
+    let mut mail = service(51, &[101, 102]);
+    mail.servers.values_mut().for_each(|server| server.check = Some("tcp".into()));
+    scene.event(Event::Reloaded(settings(&[("web", service(50, &[101, 102])), ("mail", mail)])));
+    scene.pass(Duration::from_secs(5));
+    assert_eq!(scene.applied, [], "their check has not answered: they stay as they were found");
+    assert_eq!(scene.weights(51), [(101, 1), (102, 0)]);
+    assert_eq!(scene.said("changed by others"), 0);
+}
+
+#[test]
+fn a_reload_that_changes_nothing_reads_no_server_and_sends_nothing() {
+    let mut scene = Scene::new(web()).started();
+    scene.answer(&[(101, Up), (102, Up)]);
+    scene.turn();
+    scene.applied.clear();
+    let before = scene.readings;
+    scene.event(Event::Reloaded(scene.director.settings.clone()));
+    assert_eq!(
+        (scene.readings, &scene.applied[..]),
+        (before, &[][..]),
+        "the kernel is looked at soon, but later"
+    );
+    scene.turn();
+    assert_eq!(scene.readings.1, before.1 + 1);
 }

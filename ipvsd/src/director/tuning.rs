@@ -12,7 +12,7 @@ use log::Level;
 use super::{Action, Actions, Director, Kernel, Moment, Setting};
 use crate::routers::Role;
 use crate::sync;
-use crate::table::Dump;
+use crate::table::Rest;
 use crate::tuning::Sysctl;
 
 /// A vrrpd that is away for so long was stopped; one that crashed is back within seconds, as what it was, and so is one
@@ -23,7 +23,7 @@ impl Director {
     /// Bring what is configured beside the table to where it should be.
     pub(super) fn tune(&mut self, actions: &mut Actions) {
         let Kernel::Read(dump) = &self.kernel else { return };
-        let missing = self.missing_settings(dump);
+        let missing = self.missing_settings(&dump.rest);
         // What is as it should be, by whomever, is no fault any more.
         let subjects: BTreeSet<String> = missing.iter().map(Setting::subject).collect();
         self.unset
@@ -34,11 +34,11 @@ impl Director {
     }
 
     /// All but sysctls, which are only known when they were just read.
-    pub(super) fn missing_settings(&self, dump: &Dump) -> Vec<Setting> {
+    pub(super) fn missing_settings(&self, rest: &Rest) -> Vec<Setting> {
         let is_active = |router: &str| self.is_active(router);
-        let desired = self.settings.sync.desired(is_active, &dump.daemons);
-        let sync = desired.map(|desired| sync::changes(&desired, &dump.daemons)).unwrap_or_default();
-        let timeouts = self.settings.tuning.timeouts.missing(dump.timeouts);
+        let desired = self.settings.sync.desired(is_active, &rest.daemons);
+        let sync = desired.map(|desired| sync::changes(&desired, &rest.daemons)).unwrap_or_default();
+        let timeouts = self.settings.tuning.timeouts.missing(rest.timeouts);
         sync.into_iter().map(Setting::Sync).chain(timeouts.map(Setting::Timeouts)).collect()
     }
 
@@ -66,7 +66,7 @@ impl Director {
                 actions.log(Level::Info, what.to_string());
                 self.now_set(what);
                 if let Kernel::Read(dump) = &mut self.kernel {
-                    what.apply_to(dump);
+                    what.apply_to(&mut dump.rest);
                 }
             }
             Err(why) => self.not_set(what, &why, actions),
@@ -150,10 +150,10 @@ impl Setting {
     }
 
     /// What the kernel does on success, done to our picture of it.
-    fn apply_to(&self, dump: &mut Dump) {
+    fn apply_to(&self, rest: &mut Rest) {
         match self {
-            Self::Sync(change) => change.apply_to(&mut dump.daemons),
-            Self::Timeouts(timeouts) => timeouts.apply_to(&mut dump.timeouts),
+            Self::Sync(change) => change.apply_to(&mut rest.daemons),
+            Self::Timeouts(timeouts) => timeouts.apply_to(&mut rest.timeouts),
             Self::Sysctl(..) => {}
         }
     }

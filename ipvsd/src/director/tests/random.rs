@@ -1,6 +1,8 @@
 //! Random configurations, health, orders, strange hands, faults and restarts; after each calm the kernel's table is
 //! what it should be, and nothing of others was touched.
 
+use std::net::SocketAddr;
+
 use super::super::scene::{Scene, backend, backend_with_port, key, server_address, service, settings, table};
 use super::super::*;
 use crate::health::Verdict::{self, Down, Unknown, Up};
@@ -116,17 +118,17 @@ fn strange_hands(random: &mut Random, scene: &mut Scene) {
     match random.below(5) {
         0 => scene.table.retain(|key, _| *key == self::key(FOREIGN)),
         1 => drop(scene.table.remove(&key)),
-        2 => drop(scene.table.get_mut(&key).and_then(|entry| entry.servers.pop_first())),
+        2 => drop(scene.table.get_mut(&key).and_then(|entry| Arc::make_mut(entry).servers.pop_first())),
         3 => {
             if let Some(entry) = scene.table.get_mut(&key) {
-                entry.service.scheduler = "wlc".into();
+                Arc::make_mut(entry).service.scheduler = "wlc".into();
             }
         }
         _ => {
             let stranger =
                 Server { forward: Forward::Route, weight: 9, upper_threshold: 0, lower_threshold: 0 };
             if let Some(entry) = scene.table.get_mut(&key) {
-                entry.servers.insert(server_address(77), stranger);
+                Arc::make_mut(entry).servers.insert(server_address(77), stranger);
             }
         }
     }
@@ -189,7 +191,7 @@ fn check(seed: u64, step: usize, scene: &Scene, truth: &Truth) {
     for (name, service) in &settings.services {
         let wanted = expected(scene, truth, name, service);
         for front in &service.fronts {
-            let entry: Option<&Entry> = scene.table.get(front);
+            let entry: Option<&Entry> = scene.table.get(front).map(|entry| &**entry);
             let number = |address: &SocketAddr| match address.ip() {
                 std::net::IpAddr::V4(ip) => ip.octets()[3],
                 std::net::IpAddr::V6(_) => panic!("the test uses IPv4"),
