@@ -2,10 +2,11 @@
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::Arc;
 
 use ipvsd::ipvs::{Messages, Reply, Request};
 use ipvsd::kernel::Kernel;
-use ipvsd::table::{Change, Family, ServiceKey, Table};
+use ipvsd::table::{Change, Entry, Family, ServiceKey, Table};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvmsg, send, setsockopt,
@@ -66,7 +67,7 @@ impl Look {
     /// How many services have other servers than they should.
     pub(crate) fn differences(&mut self, wanted: &Table) -> usize {
         let found = self.whole.dump().expect("reading the table").table;
-        let differs = |(key, entry): &(&ServiceKey, &ipvsd::table::Entry)| {
+        let differs = |(key, entry): &(&ServiceKey, &Arc<Entry>)| {
             found.get(*key).is_none_or(|found| weights(found) != weights(entry))
         };
         wanted.iter().filter(differs).count()

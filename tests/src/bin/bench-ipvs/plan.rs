@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
+use std::sync::Arc;
 
 use ipvsd::table::{Entry, Family, Forward, Protocol, Server, Service, ServiceKey, Table};
 
@@ -96,7 +97,7 @@ impl Plan {
     }
 
     pub(crate) fn table(self) -> Table {
-        (0..SERVICES).map(|service| (key(service), self.entry(service))).collect()
+        (0..SERVICES).map(|service| (key(service), Arc::new(self.entry(service)))).collect()
     }
 
     pub(crate) fn keepalived(self, directory: &Path) -> String {
