@@ -2,7 +2,7 @@
 //!
 //! Admission rule: used by all three daemons (`secret`, `systemd`, `follow` and `authority` by those that have one or
 //! hear it), and about being a daemon. Configuration files and their mistakes (`dropin`, `document`, `reader`,
-//! `diagnostic`, `secret`, `units`), the loop and what wakes it (`event_loop`, `queue`, `signals`), and the outside
+//! `diagnostic`, `secret`, `units`), files that they write (`replace`), the loop and what wakes it (`event_loop`, `queue`, `signals`), and the outside
 //! (`bus`, `authority`, `client`, `follow`, `systemd`, `notify`, `log`, `cli`, `error`).
 
 pub mod authority;
@@ -20,6 +20,7 @@ pub mod log;
 pub mod notify;
 pub mod queue;
 pub mod reader;
+pub mod replace;
 pub mod secret;
 pub mod signals;
 pub mod systemd;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use daemon::cli::below;
+use daemon::replace::{Durability, replace_file};
 
 use crate::table::{Family, Protocol, ServiceKey};
 
@@ -34,22 +35,18 @@ impl OwnedFile {
         }
     }
 
-    /// Replace the file as a whole: whoever reads it, also after a crash, finds the former or the new one.
+    /// Replace the file as a whole.
     pub fn write(&self, owned: &BTreeSet<ServiceKey>) -> io::Result<()> {
         let mut text = String::new();
         for key in owned {
             writeln!(text, "{key}").expect("writing to a String cannot fail");
         }
-        let folder = self.0.parent().expect("the path was made with a folder");
-        fs::create_dir_all(folder)?;
-        let new = self.0.with_extension("new");
-        fs::write(&new, text)?;
-        fs::rename(&new, &self.0)
+        replace_file(&self.0, text.as_bytes(), Durability::Process)
     }
 }
 
 /// The reverse of `ServiceKey`'s `Display`, for the services that a configuration can make.
-fn parse(line: &str) -> Option<ServiceKey> {
+pub(crate) fn parse(line: &str) -> Option<ServiceKey> {
     if let Some(mark) = line.strip_prefix("fwmark ") {
         let (mark, family) = match mark.strip_suffix(" (IPv6)") {
             Some(mark) => (mark, Family::V6),

@@ -9,10 +9,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use daemon::replace::{Durability, Replacement};
 
 use crate::past::{Held, Past};
 
@@ -77,14 +79,9 @@ impl Record {
 
     fn try_rewrite(&mut self, run: &Past) -> io::Result<()> {
         let text = Text::new(run);
-        std::fs::create_dir_all(&self.directory)?;
-        let new = self.directory.join("state.new");
-        // Made anew: what somebody else may have left under this name is not written through.
-        let _ = std::fs::remove_file(&new);
-        let file = File::options().write(true).create_new(true).open(&new)?;
-        file.write_all_at(text.text.as_bytes(), 0)?;
-        std::fs::rename(&new, self.directory.join(NAME))?;
-        self.file = Some(file);
+        let mut new = Replacement::begin(&self.directory.join(NAME), 0o666)?;
+        new.write_all(text.text.as_bytes())?;
+        self.file = Some(new.put_in_place(Durability::Process)?);
         self.alive_at = text.alive_at;
         self.states_at = text.states_at;
         self.pending.clear();

@@ -1,6 +1,6 @@
 //! The file itself: read at the start, written by a thread of its own, replaced as a whole.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use daemon::cli::below;
+use daemon::replace::{Durability, Replacement};
 use nix::fcntl::OFlag;
 
 /// Larger files are not ours: this is room for several hundred thousand targets.
@@ -55,15 +56,8 @@ impl File {
     }
 
     /// The file that grows until it is whole.
-    fn create(&self) -> io::Result<fs::File> {
-        let folder = self.0.parent().expect("the path was made with a folder");
-        fs::create_dir_all(folder)?;
-        let _ = fs::remove_file(self.growing());
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.growing())
-    }
-
-    fn growing(&self) -> PathBuf {
-        self.0.with_extension("new")
+    fn create(&self) -> io::Result<Replacement> {
+        Replacement::begin(&self.0, 0o600)
     }
 }
 
@@ -144,7 +138,7 @@ fn run(file: &File, messages: &Receiver<Message>) {
 }
 
 /// Whether a file is in its place now.
-fn perform(file: &File, growing: &mut Option<fs::File>, message: Message) -> io::Result<bool> {
+fn perform(file: &File, growing: &mut Option<Replacement>, message: Message) -> io::Result<bool> {
     match message {
         Message::Begin => *growing = Some(file.create()?),
         Message::Portion(text) => {
@@ -153,8 +147,8 @@ fn perform(file: &File, growing: &mut Option<fs::File>, message: Message) -> io:
             }
         }
         Message::End => {
-            if growing.take().is_some() {
-                fs::rename(file.growing(), file.path())?;
+            if let Some(whole) = growing.take() {
+                whole.put_in_place(Durability::Process)?;
                 return Ok(true);
             }
         }
@@ -166,6 +160,7 @@ fn perform(file: &File, growing: &mut Option<fs::File>, message: Message) -> io:
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use daemon::testing::TempRoot;

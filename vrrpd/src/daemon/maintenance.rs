@@ -8,6 +8,7 @@ use std::time::Instant;
 use std::{fs, io};
 
 use daemon::cli::below;
+use daemon::replace::{Durability, replace_file};
 
 use super::journal::Entry;
 use super::tracking::Scope;
@@ -59,10 +60,7 @@ impl Maintenance {
             [router, &order.by, &order.reason].map(|part| escape(part)).join("\t") + "\n"
         };
         let text: String = self.orders.iter().map(line).collect();
-        fs::create_dir_all(&self.directory)?;
-        let new = self.directory.join(format!("{NAME}.new"));
-        fs::write(&new, text)?;
-        fs::rename(new, self.directory.join(NAME))
+        replace_file(&self.directory.join(NAME), text.as_bytes(), Durability::Process)
     }
 }
 
