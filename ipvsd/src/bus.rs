@@ -20,8 +20,9 @@ use crate::checks::Checks;
 use crate::daemon::Command;
 use crate::director::{Request, Verb};
 use crate::health::Target;
+use crate::orders::{self, Order};
 use crate::routers::{self, Roles};
-use crate::service::VirtualService;
+use crate::service::{Backend, VirtualService};
 use crate::status::{ServerStatus, ServiceStatus, Status};
 use crate::table::{AllConnections, Connections, ServiceKey};
 
@@ -218,6 +219,20 @@ impl Manager {
         ask(&self.commands, Command::Resync).await?.map_err(fdo::Error::Failed)
     }
 
+    /// Undo whatever was ordered about a server that is not configured, or whose service is not; both named as in
+    /// `UnseatedOrders`. For root, and for whom polkit allows org.trivet.ipvs1.order.
+    async fn forget_order(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        service: String,
+        server: String,
+    ) -> fdo::Result<()> {
+        let author = authorize(connection, &header, "org.trivet.ipvs1.order").await?;
+        let request = Request { service, server, verb: Verb::Clear, author, reason: String::new() };
+        ask(&self.commands, |reply| Command::Order(request, reply)).await?.map_err(fdo::Error::InvalidArgs)
+    }
+
     /// Of ipvsd.
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &'static str {
@@ -242,10 +257,27 @@ impl Manager {
         self.model.latest().status.faults.checkd.clone()
     }
 
-    /// Timeouts, sysctls and sync daemons that cannot be set, each with the reason.
+    /// Timeouts, sysctls and sync daemons that cannot be set, and files of orders and of what is ours that cannot be read
+    /// or written, or have lines that make no sense; each with the reason. All of it is tried again.
     #[zbus(property)]
     fn faults(&self) -> Vec<String> {
         self.model.latest().status.faults.unset.clone()
+    }
+
+    /// What was ordered about servers that are not configured, one row each: Service, Server, and as in `Servers` of a
+    /// service Override, OverrideBy, OverrideReason, OverrideSince, OverrideUntil and OverrideBeneath. It applies again
+    /// when they are configured, unless ForgetOrder clears it.
+    #[zbus(property)]
+    fn unseated_orders(&self) -> Vec<HashMap<&'static str, Variant<'static>>> {
+        let model = self.model.latest();
+        let row = |((service, backend), order): (&(Arc<str>, Backend), &Order)| {
+            let place = [
+                ("Service", Variant::from(service.to_string())),
+                ("Server", Variant::from(backend.to_string())),
+            ];
+            place.into_iter().chain(order_columns(Some(order))).collect()
+        };
+        model.status.faults.unseated.iter().map(row).collect()
     }
 
     /// How many virtual services are configured.
@@ -308,8 +340,9 @@ impl ServiceObject {
 #[interface(name = "org.trivet.Ipvs1.Service")]
 impl ServiceObject {
     /// Give a server this weight, 0 to 65535, instead of the configured one and of what its check gives it. All of
-    /// these verbs: the server is named as in `Servers`; the order outlives restarts, and stands until it is cleared;
-    /// for root, and for whom polkit allows org.trivet.ipvs1.order.
+    /// these verbs: the server is named as in `Servers`; the order is written down before it is done, and refused if it
+    /// cannot be; it outlives restarts, and stands until it is cleared; for root, and for whom polkit allows
+    /// org.trivet.ipvs1.order. Refused while the server is draining or disabled.
     async fn set_weight(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -321,7 +354,8 @@ impl ServiceObject {
         self.order((&header, connection), Verb::SetWeight(weight), server, reason).await
     }
 
-    /// Let a server have no new connections, and take it out of use when it has none left, or after this many seconds.
+    /// Let a server have no new connections, and take it out of use when it has none left, or after this many seconds;
+    /// 0: at once, as Disable. The time counts anew if it is draining already.
     async fn drain(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -345,8 +379,8 @@ impl ServiceObject {
         self.order((&header, connection), Verb::Disable, server, reason).await
     }
 
-    /// Undo Drain and Disable: its health decides again, with the configured weight: one that was ordered before them is
-    /// not remembered.
+    /// Undo Drain and Disable: its health decides again, with the weight that was ordered before them (OverrideBeneath), else
+    /// the configured one.
     async fn enable(
         &self,
         #[zbus(header)] header: Header<'_>,
@@ -454,8 +488,9 @@ impl ServiceObject {
     /// One row for each real server: Address, Weight (configured), EffectiveWeight (in the kernel), InTable, Health
     /// (unchecked, unknown, up, down), Reason, Since (microseconds since 1970; 0: never), Stale (checkd said so once,
     /// but cannot be heard now), Override (what an operator ordered: weight N, drain, disabled; empty: nothing),
-    /// OverrideBy, OverrideReason, OverrideSince, ActiveConnections, InactiveConnections. That rows are others is
-    /// announced without them; changed connection counts alone are not.
+    /// OverrideBy, OverrideReason, OverrideSince, OverrideUntil (when a drain ends whatever is left), OverrideBeneath (the
+    /// weight that Enable brings back, with its author and reason), ActiveConnections, InactiveConnections. That rows are
+    /// others is announced without them; changed connection counts alone are not.
     #[zbus(property(emits_changed_signal = "invalidates"))]
     fn servers(&self) -> fdo::Result<Vec<HashMap<&'static str, Variant<'static>>>> {
         let model = self.model.latest();
@@ -474,11 +509,7 @@ fn row(
         let found = connections.get(front).and_then(|of| of.get(&server.backend.behind(front)));
         found.into_iter().for_each(|found| counts += *found);
     }
-    let (what, by, why, since) = match &server.order {
-        Some(order) => (order.command.to_string(), order.author.clone(), order.reason.clone(), order.since),
-        None => Default::default(),
-    };
-    HashMap::from([
+    let columns = [
         ("Address", Variant::from(server.backend.to_string())),
         ("Weight", Variant::from(u32::from(server.weight))),
         ("EffectiveWeight", Variant::from(server.effective_weight)),
@@ -487,13 +518,27 @@ fn row(
         ("Reason", Variant::from(server.reason.to_string())),
         ("Since", Variant::from(server.since)),
         ("Stale", Variant::from(server.stale)),
-        ("Override", Variant::from(what)),
-        ("OverrideBy", Variant::from(by)),
-        ("OverrideReason", Variant::from(why)),
-        ("OverrideSince", Variant::from(since)),
         ("ActiveConnections", Variant::from(counts.active)),
         ("InactiveConnections", Variant::from(counts.inactive)),
-    ])
+    ];
+    columns.into_iter().chain(order_columns(server.order.as_deref())).collect()
+}
+
+fn order_columns(order: Option<&Order>) -> [(&'static str, Variant<'static>); 6] {
+    let text = |read: fn(&Order) -> String| Variant::from(order.map(read).unwrap_or_default());
+    let until = |order: &Order| match order.command {
+        orders::Command::Drain { until } => until,
+        orders::Command::Weight(_) | orders::Command::Disable => 0,
+    };
+    let beneath = |order: &Order| order.beneath.as_ref().map(ToString::to_string).unwrap_or_default();
+    [
+        ("Override", text(|order| order.command.to_string())),
+        ("OverrideBy", text(|order| order.author.clone())),
+        ("OverrideReason", text(|order| order.reason.clone())),
+        ("OverrideSince", Variant::from(order.map_or(0, |order| order.since))),
+        ("OverrideUntil", Variant::from(order.map_or(0, until))),
+        ("OverrideBeneath", text(beneath)),
+    ]
 }
 
 #[cfg(test)]
@@ -559,5 +604,30 @@ mod tests {
 
     fn commands() -> Sender<Command> {
         daemon::queue::queue(1).unwrap().0
+    }
+
+    #[test]
+    fn what_was_ordered_is_told_with_what_is_beneath_it_and_when_it_ends() {
+        let order = |command, reason: &str, since, beneath| Order {
+            command,
+            author: "alice".into(),
+            reason: reason.into(),
+            since,
+            beneath,
+            front: None,
+        };
+        let weight = order(orders::Command::Weight(5), "half of it", 2, None);
+        let drain = order(orders::Command::Drain { until: 9 }, "its disk", 3, Some(Box::new(weight.clone())));
+        let told = |order: Option<&Order>| {
+            let columns = HashMap::from(order_columns(order));
+            let text = |key: &str| String::try_from(columns[key].try_clone().unwrap()).unwrap();
+            let number = |key: &str| u64::try_from(&columns[key]).unwrap();
+            let texts = ["Override", "OverrideBy", "OverrideReason", "OverrideBeneath"].map(text);
+            (texts.join("|"), number("OverrideSince"), number("OverrideUntil"))
+        };
+        assert_eq!(told(None), ("|||".into(), 0, 0));
+        assert_eq!(told(Some(&weight)), ("weight 5|alice|half of it|".into(), 2, 0));
+        let words = "drain|alice|its disk|weight 5 by alice: half of it".to_owned();
+        assert_eq!(told(Some(&drain)), (words, 3, 9));
     }
 }

@@ -21,7 +21,7 @@ use crate::config::Loader;
 use crate::director::{Action, Actions, Director, Event, Fault, Moment, Request, Setting};
 use crate::health::Answer;
 use crate::kernel::{self, Kernel};
-use crate::orders::{Orders, OrdersFile};
+use crate::orders::OrdersFile;
 use crate::owned::OwnedFile;
 use crate::routers::Roles;
 use crate::service::Settings;
@@ -95,7 +95,7 @@ impl Daemon {
             .and_then(|()| events.register_forever(&commands, Interest::Read, Wake::Commands))
             .map_err(register)?;
         let (owned, orders) = (OwnedFile::new(loader.root()), OrdersFile::new(loader.root()));
-        let director = Director::new(settings, read_owned(&owned), read_orders(&orders));
+        let director = Director::new(settings, read_owned(&owned));
         let (published, roles) = (Snapshot::default(), Roles::default());
         let bus = Some(BusService::new(sender, roles.clone()));
         Ok(Self {
@@ -184,18 +184,18 @@ impl Daemon {
                 }
                 Action::Log(level, text) => log::log!(level, "{text}"),
                 Action::Remember(owned) => {
-                    if let Err(error) = self.owned.write(&owned) {
-                        let path = self.owned.path().display();
-                        log::warn!(
-                            "cannot write {path}: {error}; a service whose file is removed while ipvsd is down will stay in the kernel"
-                        );
-                    }
+                    let path = self.owned.path().display();
+                    let result =
+                        self.owned.write(&owned).map_err(|error| format!("cannot write {path}: {error}"));
+                    self.dispatch(Event::Remembered { owned, result });
+                }
+                Action::ReadOrders => {
+                    let result = self.orders.read();
+                    self.dispatch(Event::OrdersRead(result));
                 }
                 Action::RememberOrders(orders) => {
-                    if let Err(error) = self.orders.write(&orders) {
-                        let path = self.orders.path().display();
-                        log::error!("cannot write {path}: {error}; what was ordered is lost with ipvsd");
-                    }
+                    let result = self.orders.write(&orders);
+                    self.dispatch(Event::OrdersWritten(result));
                 }
                 Action::Dump => {
                     let result = self.kernel.dump();
@@ -264,8 +264,12 @@ impl Daemon {
                     let _ = reply.send(self.director.fault());
                 }
                 Command::Order(request, reply) => {
-                    let actions = self.director.order(self.moment(), &request);
-                    let _ = reply.send(actions.map(|actions| self.perform(actions)));
+                    let result = self.director.order(self.moment(), &request).and_then(|actions| {
+                        self.perform(actions);
+                        // It is written down by now, or refused.
+                        self.director.take_refusal()
+                    });
+                    let _ = reply.send(result);
                 }
                 Command::Roles => {}
             }
@@ -326,21 +330,6 @@ fn read_owned(file: &OwnedFile) -> BTreeSet<ServiceKey> {
         log::warn!("cannot read {path}: {error}; services without a file stay in the kernel");
         BTreeSet::new()
     })
-}
-
-fn read_orders(file: &OrdersFile) -> Orders {
-    let path = file.path().display();
-    match file.read() {
-        Ok((orders, 0)) => orders,
-        Ok((orders, lost)) => {
-            log::warn!("{path}: {lost} lines make no sense; what was ordered by them is lost");
-            orders
-        }
-        Err(error) => {
-            log::warn!("cannot read {path}: {error}; what operators ordered is not known");
-            Orders::new()
-        }
-    }
 }
 
 fn log_report(report: &Report) {

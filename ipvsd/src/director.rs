@@ -5,6 +5,9 @@
 //! What happens to one server costs what its service costs, however many others there are: each event marks the
 //! services that it is about, and only those are thought about again.
 
+mod book;
+mod drains;
+mod moves;
 mod orders;
 mod reading;
 mod rounds;
@@ -21,12 +24,14 @@ use std::time::{Duration, Instant};
 use log::Level;
 use nix::errno::Errno;
 
+use self::book::Book;
+use self::drains::Drain;
 pub use self::orders::{Request, Verb};
 use self::rounds::Rounds;
-use self::seats::Seats;
+use self::seats::{Seat, Seats};
 pub(crate) use self::services::Run;
 use crate::health::{Answer, HealthBook, Target};
-use crate::orders::Orders;
+use crate::orders::{Found, Orders};
 use crate::reconcile::diff;
 use crate::routers::Role;
 use crate::service::Settings;
@@ -80,6 +85,15 @@ pub enum Event {
     SourceLost(String),
     /// What vrrpd's virtual routers are here; those that are not named are not known.
     Routers(BTreeMap<Arc<str>, Role>),
+    /// What the file of orders says; a sentence: why that is not known.
+    OrdersRead(Result<Found, String>),
+    /// The orders were to be written; a sentence: why they could not be.
+    OrdersWritten(Result<(), String>),
+    /// These were to be written down as ours.
+    Remembered {
+        owned: BTreeSet<ServiceKey>,
+        result: Result<(), String>,
+    },
     Reloaded(Settings),
     /// The operator wants the kernel read and repaired now.
     Resync,
@@ -111,9 +125,12 @@ pub enum Action {
     },
     /// Read these sysctls; answer with [`Event::SysctlsRead`].
     ReadSysctls(Vec<&'static str>),
-    /// Write down which services are ours, so that they can be removed even after a restart.
+    /// Write down which services are ours, so that they can be removed even after a restart; answer with
+    /// [`Event::Remembered`].
     Remember(BTreeSet<ServiceKey>),
-    /// Write down what operators ordered.
+    /// Read what operators ordered; answer with [`Event::OrdersRead`].
+    ReadOrders,
+    /// Write down what operators ordered; answer with [`Event::OrdersWritten`].
     RememberOrders(Orders),
     /// Send these to the kernel; answer with [`Event::Applied`].
     Apply(Vec<Change>),
@@ -180,6 +197,11 @@ pub struct Director {
     pub(crate) kernel: Kernel,
     pub(crate) health: HealthBook,
     pub(crate) orders: Orders,
+    /// Those for what is not configured.
+    pub(crate) unseated: Arc<Orders>,
+    /// Of the orders, those to drain.
+    drains: BTreeMap<Seat, Drain>,
+    book: Book,
     /// The configured services at work.
     pub(crate) runs: BTreeMap<Arc<str>, Run>,
     /// Whose the kernel's services are.
@@ -196,6 +218,7 @@ pub struct Director {
     touched: BTreeSet<Arc<str>>,
     /// Services of the kernel that we put there, or took over.
     owned: BTreeSet<ServiceKey>,
+    /// What is written down of that.
     remembered: BTreeSet<ServiceKey>,
     pub(crate) refusals: BTreeMap<ServiceKey, Refusal>,
     pub(crate) repairs: BTreeMap<ServiceKey, Repairs>,
@@ -225,13 +248,16 @@ pub struct Director {
 }
 
 impl Director {
-    /// `owned` are the services that an earlier run wrote down as its own, `orders` what operators ordered then.
-    pub fn new(settings: Settings, owned: BTreeSet<ServiceKey>, orders: Orders) -> Self {
+    /// `owned` are the services that an earlier run wrote down as its own.
+    pub fn new(settings: Settings, owned: BTreeSet<ServiceKey>) -> Self {
         let mut director = Self {
             settings: Settings::default(),
             kernel: Kernel::Unread,
             health: HealthBook::default(),
-            orders,
+            orders: Orders::new(),
+            unseated: Arc::default(),
+            drains: BTreeMap::new(),
+            book: Book::default(),
             runs: BTreeMap::new(),
             fronts: HashMap::new(),
             seats: Seats::default(),
@@ -277,6 +303,9 @@ impl Director {
             Event::Answered(answers) => self.answered(at, &answers, &mut actions),
             Event::SourceLost(reason) => self.source_lost(&reason, &mut actions),
             Event::Routers(routers) => self.routers(at, routers, &mut actions),
+            Event::OrdersRead(result) => self.orders_read(at, result, &mut actions),
+            Event::OrdersWritten(result) => self.orders_written(at, result, &mut actions),
+            Event::Remembered { owned, result } => self.remembered(at.now, owned, result, &mut actions),
             Event::Reloaded(settings) => self.reloaded(at, settings, &mut actions),
             Event::Resync => actions.push(Action::Dump),
         }
@@ -286,7 +315,7 @@ impl Director {
     /// When [`Event::Woken`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        let reading = self.dump_at.into_iter().chain(self.rounds.deadline());
+        let reading = self.dump_at.into_iter().chain(self.rounds.deadline()).chain(self.book.retry_at);
         timer.into_iter().chain(self.flush_at).chain(reading).chain(self.absent_until).min()
     }
 
@@ -323,6 +352,8 @@ impl Director {
     fn start(&mut self, actions: &mut Actions) {
         actions.push(Action::Watch(self.health.targets().cloned().collect()));
         actions.push(Action::Follow(self.followed()));
+        // Before the kernel: nobody comes back for a moment who was ordered out.
+        actions.push(Action::ReadOrders);
         actions.push(Action::Dump);
         self.read_sysctls(actions);
     }
@@ -338,6 +369,9 @@ impl Director {
             is_time = true;
         }
         let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= at.now);
+        if is_due(self.book.retry_at) {
+            self.retry_files(actions);
+        }
         if is_due(self.absent_until) {
             self.give_up_routers(at, actions);
         }
@@ -354,6 +388,7 @@ impl Director {
         self.refusals.clear();
         self.repairs.retain(|key, _| self.fronts.contains_key(key));
         self.unset.clear();
+        self.seat_orders(actions);
         if let Kernel::Read(dump) = &self.kernel {
             self.take_over(&dump.table, actions);
         }

@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use daemon::cli::below;
+use daemon::replace::{Durability, replace_file};
 
+use crate::owned;
 use crate::service::Backend;
+use crate::table::ServiceKey;
 
 /// What an operator wants of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +27,12 @@ pub enum Command {
 }
 
 impl Command {
-    pub fn is_drain(self) -> bool {
-        matches!(self, Self::Drain { .. })
+    /// Whether the server gets no new connections by it.
+    pub fn is_out(self) -> bool {
+        match self {
+            Self::Drain { .. } | Self::Disable => true,
+            Self::Weight(_) => false,
+        }
     }
 }
 
@@ -48,6 +55,17 @@ pub struct Order {
     pub reason: String,
     /// When, in microseconds of CLOCK_REALTIME.
     pub since: u64,
+    /// The weight that had been ordered before the server was drained or disabled; it stands again when that ends.
+    pub beneath: Option<Box<Order>>,
+    /// An address of the service when it was last configured: so it is found again under another name.
+    pub front: Option<ServiceKey>,
+}
+
+impl Order {
+    /// The ordered weight in it, whether it is in force or beneath something else.
+    pub fn into_weight(self) -> Option<Box<Self>> {
+        if self.command.is_out() { self.beneath } else { Some(Box::new(self)) }
+    }
 }
 
 /// `disabled by root: replacing its disk`
@@ -64,68 +82,149 @@ impl fmt::Display for Order {
 /// By service and server. An order for what is not configured now is kept: it may be configured again.
 pub type Orders = BTreeMap<(Arc<str>, Backend), Order>;
 
-/// `var/lib/trivet/ipvsd/orders` below the root: one order a line, its fields separated by tabs.
+/// What a reading of the file found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    pub orders: Orders,
+    /// What is wrong with the rest; empty: nothing. It stays in the file.
+    pub strange: String,
+}
+
+/// `var/lib/trivet/ipvsd/orders` below the root: one order a line, its fields separated by tabs. A server that is out of
+/// use and had an ordered weight before has two lines, the weight first.
 #[derive(Debug)]
-pub struct OrdersFile(PathBuf);
+pub struct OrdersFile {
+    path: PathBuf,
+    /// Lines that make no sense to us, such as those of a later version.
+    strange: Vec<Vec<u8>>,
+}
 
 impl OrdersFile {
     pub fn new(root: &Path) -> Self {
-        Self(below(root, "/var/lib/trivet/ipvsd/orders"))
+        Self { path: below(root, "/var/lib/trivet/ipvsd/orders"), strange: Vec::new() }
     }
 
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// What was written last; nothing if nothing was. The number of lines that make no sense and are left out.
-    pub fn read(&self) -> io::Result<(Orders, usize)> {
-        let text = match fs::read_to_string(&self.0) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
-            Err(error) => return Err(error),
+    /// What was written last; nothing if nothing was.
+    ///
+    /// # Errors
+    /// It cannot be read: a sentence. What was ordered is not known, and must not be written over.
+    pub fn read(&mut self) -> Result<Found, String> {
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(format!("cannot read {}: {error}", self.path.display())),
         };
-        let read: Vec<_> = text.lines().map(parse).collect();
-        let lost = read.iter().filter(|line| line.is_none()).count();
-        Ok((read.into_iter().flatten().collect(), lost))
+        let (mut orders, mut numbers) = (Orders::new(), Vec::new());
+        self.strange.clear();
+        for (number, line) in (1_usize..).zip(bytes.split(|byte| *byte == b'\n')) {
+            if line.is_empty() {
+                continue;
+            }
+            match std::str::from_utf8(line).ok().and_then(parse) {
+                Some((seat, order)) => add(&mut orders, seat, order),
+                None => {
+                    self.strange.push(line.to_owned());
+                    numbers.push(number);
+                }
+            }
+        }
+        Ok(Found { orders, strange: self.complain(&numbers) })
     }
 
-    /// Replace the file as a whole: whoever reads it, also after a crash, finds the former or the new one.
-    pub fn write(&self, orders: &Orders) -> io::Result<()> {
-        let mut text = String::new();
-        for ((service, backend), order) in orders {
-            let Order { command, author, reason, since } = order;
-            let command = match command {
-                Command::Weight(weight) => format!("weight {weight}"),
-                Command::Drain { until } => format!("drain {until}"),
-                Command::Disable => "disable".to_owned(),
-            };
-            let (author, reason) = (escape(author), escape(reason));
-            let _ = writeln!(text, "{service}\t{backend}\t{command}\t{since}\t{author}\t{reason}");
+    fn complain(&self, numbers: &[usize]) -> String {
+        let (path, shown) = (self.path.display(), numbers.iter().take(SHOWN).map(ToString::to_string));
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        match numbers {
+            [] => String::new(),
+            [_] => format!("{path}: line {shown} makes no sense; it orders nothing, and is kept"),
+            [..] => {
+                let (count, more) = (numbers.len(), if numbers.len() > SHOWN { ", …" } else { "" });
+                format!(
+                    "{path}: {count} lines make no sense ({shown}{more}); they order nothing, and are kept"
+                )
+            }
         }
-        let folder = self.0.parent().unwrap_or(&self.0);
-        fs::create_dir_all(folder)?;
-        let new = self.0.with_extension("new");
-        let mut file = fs::File::create(&new)?;
-        io::Write::write_all(&mut file, text.as_bytes())?;
-        // An order must outlive a power failure: it is why a broken server is out of use.
-        file.sync_all()?;
-        fs::rename(&new, &self.0)
+    }
+
+    /// Replace the file as a whole. An order must outlive a power failure: it is why a broken server is out of use.
+    ///
+    /// # Errors
+    /// It cannot be written: a sentence. To be sure of what the file says, write it again.
+    pub fn write(&self, orders: &Orders) -> Result<(), String> {
+        let mut text = String::new();
+        for (seat, order) in orders {
+            order.beneath.iter().for_each(|weight| line(&mut text, seat, weight, order.front));
+            line(&mut text, seat, order, order.front);
+        }
+        let mut bytes = text.into_bytes();
+        for line in &self.strange {
+            bytes.extend_from_slice(line);
+            bytes.push(b'\n');
+        }
+        let result = replace_file(&self.path, &bytes, Durability::Power);
+        result.map_err(|error| format!("cannot write {}: {error}", self.path.display()))
     }
 }
 
+/// Numbers of lines in a complaint.
+const SHOWN: usize = 5;
+
+/// A line more. The last one about a server counts, and a weight stays beneath what takes the server out of use.
+fn add(orders: &mut Orders, seat: (Arc<str>, Backend), mut order: Order) {
+    let former = orders.remove(&seat);
+    let order = match former {
+        Some(mut former) if former.command.is_out() && !order.command.is_out() => {
+            former.beneath = Some(Box::new(order));
+            former
+        }
+        Some(former) if order.command.is_out() => {
+            order.beneath = former.into_weight();
+            order
+        }
+        Some(_) | None => order,
+    };
+    orders.insert(seat, order);
+}
+
+fn line(
+    text: &mut String,
+    (service, backend): &(Arc<str>, Backend),
+    order: &Order,
+    front: Option<ServiceKey>,
+) {
+    let Order { command, author, reason, since, beneath: _, front: _ } = order;
+    let command = match command {
+        Command::Weight(weight) => format!("weight {weight}"),
+        Command::Drain { until } => format!("drain {until}"),
+        Command::Disable => "disable".to_owned(),
+    };
+    let (service, author, reason) = (escape(service), escape(author), escape(reason));
+    let front = front.map(|front| format!("\t{front}")).unwrap_or_default();
+    let _ = writeln!(text, "{service}\t{backend}\t{command}\t{since}\t{author}\t{reason}{front}");
+}
+
+/// `None`: it makes no sense, or says more than we understand.
 fn parse(line: &str) -> Option<((Arc<str>, Backend), Order)> {
     let mut fields = line.split('\t');
     let mut field = || fields.next();
-    let (service, backend) = (field()?, parse_backend(field()?)?);
-    let command = match field()?.split_once(' ') {
+    let (service, backend) = (unescape(field()?), parse_backend(field()?)?);
+    let word = field()?;
+    let command = match word.split_once(' ') {
         Some(("weight", weight)) => Command::Weight(weight.parse().ok()?),
         Some(("drain", until)) => Command::Drain { until: until.parse().ok()? },
         Some(_) => return None,
-        None => Command::Disable,
+        None if word == "disable" => Command::Disable,
+        None => return None,
     };
     let since = field()?.parse().ok()?;
-    let order = Order { command, since, author: unescape(field()?), reason: unescape(field()?) };
-    Some(((service.into(), backend), order))
+    let (author, reason) = (unescape(field()?), unescape(field()?));
+    let front = match field() {
+        Some(front) => Some(owned::parse(front)?),
+        None => None,
+    };
+    let is_whole = !service.is_empty() && field().is_none();
+    let order = Order { command, author, reason, since, beneath: None, front };
+    is_whole.then(|| ((service.into(), backend), order))
 }
 
 /// An address as it is configured, with or without a port.
@@ -162,33 +261,4 @@ fn unescape(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use daemon::testing::TempRoot;
-
-    use super::*;
-
-    #[test]
-    fn orders_are_read_back_as_they_were_written_and_nonsense_is_counted() {
-        let root = TempRoot::new();
-        let file = OrdersFile::new(root.path());
-        assert_eq!(file.read().unwrap(), (Orders::new(), 0));
-        let order = |command, reason: &str| Order {
-            command,
-            author: "root".into(),
-            reason: reason.into(),
-            since: 1_700_000_000_000_000,
-        };
-        let key = |backend: &str| (Arc::from("web"), parse_backend(backend).unwrap());
-        let orders = Orders::from([
-            (key("192.168.100.101:80"), order(Command::Weight(5), "")),
-            (key("192.168.100.102"), order(Command::Disable, "its disk:\tsda\n\\back")),
-            (key("[2001:db8::1]:443"), order(Command::Drain { until: 7 }, "新しい")),
-        ]);
-        file.write(&orders).unwrap();
-        assert_eq!(file.read().unwrap(), (orders.clone(), 0));
-        let text = fs::read_to_string(file.path()).unwrap();
-        fs::write(file.path(), format!("{text}\nweb\tx\tdisable\t1\tme\t\nweb\t1.2.3.4:5\tsing\t1\n"))
-            .unwrap();
-        assert_eq!(file.read().unwrap(), (orders, 3));
-    }
-}
+mod tests;

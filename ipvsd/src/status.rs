@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::director::{Director, Kernel, Run};
 use crate::health::{Source, Verdict};
-use crate::orders::{Command, Order};
+use crate::orders::{Command, Order, Orders};
 use crate::posture::{Admission, Health, Share, Stand};
 use crate::service::{Backend, RealServer, VirtualService};
 use crate::table::{Entry, Server};
@@ -27,8 +27,10 @@ pub struct Faults {
     pub kernel: String,
     /// Why checkd cannot be heard; empty if it can.
     pub checkd: String,
-    /// What else could not be set in the kernel, and why.
+    /// What else could not be set in the kernel, and which files could not be read or written, and why.
     pub unset: Vec<String>,
+    /// What was ordered about servers that are not configured.
+    pub unseated: Arc<Orders>,
     /// How often a service of ours was put right after others had changed it.
     pub repairs: u64,
 }
@@ -159,7 +161,13 @@ impl Faults {
         Self {
             kernel: kernel_fault(director),
             checkd: checkd_fault(director),
-            unset: director.unset.iter().map(|(what, why)| format!("cannot set {what}: {why}")).collect(),
+            unset: director
+                .unset
+                .iter()
+                .map(|(what, why)| format!("cannot set {what}: {why}"))
+                .chain(director.file_faults())
+                .collect(),
+            unseated: Arc::clone(&director.unseated),
             repairs: director.repairs.values().map(|repairs| repairs.count).sum(),
         }
     }

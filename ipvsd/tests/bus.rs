@@ -185,3 +185,70 @@ fn orders_are_taken_shown_with_author_and_reason_and_written_down_without_a_kern
     wait_for("its end", || (!bus.servers("web").contains("its disk")).then_some(()));
     assert_eq!(std::fs::read_to_string(file).unwrap(), "");
 }
+
+#[test]
+fn an_order_that_cannot_be_written_down_is_refused_and_lines_that_make_no_sense_are_kept() {
+    let (root, bus) = (root(), Bus::new());
+    root.write("var/lib/trivet/ipvsd/orders", "of a later version\n");
+    root.write("var/lib/trivet/ipvsd/orders.new/in/the/way", "");
+    let ipvsd = Ipvsd::start(&root, &bus);
+    wait_for("the object", || bus.of_service("web", "Name").contains("web").then_some(()));
+    let refusal = bus.verb("web", "Disable", &("192.168.100.101:80", "its disk")).unwrap_err().to_string();
+    assert!(refusal.contains("not done: cannot write /"), "{refusal}");
+    let faults = || bus.of_manager("Faults");
+    wait_for("the fault", || faults().contains("cannot write /").then_some(()));
+    assert!(faults().contains("line 1 makes no sense"), "{}", faults());
+    assert!(!bus.servers("web").contains("its disk"), "{}", bus.servers("web"));
+    std::fs::remove_dir_all(root.path().join("var/lib/trivet/ipvsd/orders.new")).unwrap();
+    wait_for("the retry", || (!faults().contains("cannot write /")).then_some(()));
+    bus.verb("web", "Disable", &("192.168.100.101:80", "its disk")).unwrap();
+    wait_for("the order", || bus.servers("web").contains("its disk").then_some(()));
+    let text = std::fs::read_to_string(root.path().join("var/lib/trivet/ipvsd/orders")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("web\t192.168.100.101:80\tdisable\t"), "{text}");
+    assert_eq!(lines[1], "of a later version");
+    assert!(ipvsd.stop().success());
+}
+
+#[test]
+fn a_file_of_orders_that_cannot_be_read_refuses_them_and_is_read_when_it_can_be() {
+    let (root, bus) = (root(), Bus::new());
+    root.write("var/lib/trivet/ipvsd/orders/no/file", "");
+    let _ipvsd = Ipvsd::start(&root, &bus);
+    wait_for("the object", || bus.of_service("web", "Name").contains("web").then_some(()));
+    let refusal = bus.verb("web", "Disable", &("192.168.100.101:80", "its disk")).unwrap_err().to_string();
+    assert!(refusal.contains("cannot read /") && refusal.contains("Is a directory"), "{refusal}");
+    assert!(bus.of_manager("Faults").contains("nothing can be ordered"), "{}", bus.of_manager("Faults"));
+    std::fs::remove_dir_all(root.path().join("var/lib/trivet/ipvsd/orders")).unwrap();
+    root.write("var/lib/trivet/ipvsd/orders", "web\t192.168.100.102:80\tdisable\t1\troot\told disk\n");
+    wait_for("what was ordered before", || bus.servers("web").contains("old disk").then_some(()));
+    bus.verb("web", "Disable", &("192.168.100.101:80", "its disk")).unwrap();
+}
+
+#[test]
+fn an_order_about_what_is_not_configured_any_more_is_shown_and_can_be_forgotten() {
+    let (root, bus) = (root(), Bus::new());
+    let ipvsd = Ipvsd::start(&root, &bus);
+    wait_for("the object", || bus.of_service("web", "Name").contains("web").then_some(()));
+    bus.verb("web", "SetWeight", &("192.168.100.101:80", 5_u16, "half of it")).unwrap();
+    bus.verb("web", "Disable", &("192.168.100.101:80", "its disk")).unwrap();
+    let beneath = "weight 5 by ";
+    wait_for("what is beneath", || bus.servers("web").contains(beneath).then_some(()));
+    std::fs::remove_file(root.path().join("etc/trivet/ipvs.d/web.toml")).unwrap();
+    ipvsd.signal(Signal::SIGHUP);
+    wait_for("the order without a seat", || {
+        let orders = bus.of_manager("UnseatedOrders");
+        ["192.168.100.101:80", "disabled", "its disk", beneath]
+            .iter()
+            .all(|part| orders.contains(part))
+            .then_some(())
+    });
+    let forget = |server: &str| {
+        bus.ask("/org/trivet/Ipvs1", "org.trivet.Ipvs1.Manager", "ForgetOrder", &("web", server))
+    };
+    assert!(forget("192.168.100.102:80").unwrap_err().to_string().contains("there is no service 'web'"));
+    forget("192.168.100.101:80").unwrap();
+    wait_for("its end", || (!bus.of_manager("UnseatedOrders").contains("its disk")).then_some(()));
+    let file = root.path().join("var/lib/trivet/ipvsd/orders");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "");
+}

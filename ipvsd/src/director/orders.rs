@@ -1,15 +1,17 @@
 //! The director's dealings with operators: orders about single servers.
+//!
+//! An order is written down first and done then: what was promised outlives us, and what cannot be written is refused.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::Level;
 
-use super::services::Run;
-use super::{Action, Actions, Director, Kernel, Moment};
+use super::seats::Seat;
+use super::{Action, Actions, Director, Moment};
 use crate::orders::{Command, Order, parse_backend};
-use crate::service::Backend;
-use crate::table::{Connections, ServiceKey};
+use crate::service::{Backend, VirtualService};
 
 /// What an operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,137 +32,175 @@ pub enum Verb {
         within: Duration,
     },
     Disable,
-    /// Undo Drain and Disable.
+    /// Undo Drain and Disable: a weight that was ordered before them stands again.
     Enable,
     /// Undo whatever was ordered.
     Clear,
 }
 
 impl Verb {
-    /// What is to be ordered; `None`: nothing any more.
-    fn command(self, real: u64, former: Option<Command>) -> Option<Command> {
+    /// What is ordered by it.
+    fn command(self, real: u64) -> Option<Command> {
         match self {
             Self::SetWeight(weight) => Some(Command::Weight(weight)),
+            // No time to drain is none.
+            Self::Drain { within } if within.is_zero() => Some(Command::Disable),
             Self::Drain { within } => {
                 let within = u64::try_from(within.as_micros()).unwrap_or(u64::MAX);
                 Some(Command::Drain { until: real.saturating_add(within) })
             }
             Self::Disable => Some(Command::Disable),
-            Self::Enable => former.filter(|command| matches!(command, Command::Weight(_))),
-            Self::Clear => None,
+            Self::Enable | Self::Clear => None,
         }
     }
+}
+
+/// What will stand about a server as soon as it is written down.
+#[derive(Debug)]
+pub(super) struct Asked {
+    seat: Seat,
+    /// `None`: nothing any more.
+    order: Option<Order>,
+    /// What there is to say about it.
+    text: String,
 }
 
 /// Characters of a reason that are kept.
 const REASON: usize = 256;
 
 impl Director {
-    /// Take an order, and what follows from it.
+    /// Take an order, and what follows from it. Whether it could be written down, and so was done, is asked of
+    /// [`Director::take_refusal`] after the actions.
     ///
     /// # Errors
-    /// There is no such service or server; nothing was changed.
+    /// There is no such service or server, or what was ordered before is not known; nothing was changed.
     pub fn order(&mut self, at: Moment, request: &Request) -> Result<Actions, String> {
-        let (name, backend) = self.find(&request.service, &request.server)?;
-        let seat = (Arc::clone(&name), backend);
         let mut actions = Actions::default();
-        let former = self.orders.get(&seat).map(|order| order.command);
-        if let (Verb::SetWeight(_), Some(Command::Drain { .. } | Command::Disable)) = (request.verb, former) {
-            return Err(format!("server {backend} is out of use: Enable it first, or ClearOverride"));
+        let seat = self.find(request)?;
+        self.book.may_order()?;
+        let Some(asked) = self.ask(at, seat, request)? else { return Ok(actions) };
+        let mut orders = self.orders.clone();
+        match &asked.order {
+            Some(order) => drop(orders.insert(asked.seat.clone(), order.clone())),
+            None => drop(orders.remove(&asked.seat)),
         }
-        match request.verb.command(at.real, former) {
-            Some(command) if request.verb == Verb::Enable && former == Some(command) => return Ok(actions),
-            Some(command) => {
-                let reason = request.reason.chars().take(REASON).collect();
-                let order = Order { command, author: request.author.clone(), reason, since: at.real };
-                actions.log(Level::Info, format!("{name}: server {backend}: {order}"));
-                self.orders.insert(seat, order);
-            }
-            None => {
-                let Some(former) = self.orders.remove(&seat) else { return Ok(actions) };
-                let author = &request.author;
-                let text = format!("{name}: server {backend}: no longer {former}; cleared by {author}");
-                actions.log(Level::Info, text);
-            }
-        }
-        actions.push(Action::RememberOrders(self.orders.clone()));
-        self.dirty.insert(name);
-        self.reconcile(at, &mut actions);
+        self.book.asked = Some(asked);
+        actions.push(Action::RememberOrders(orders));
         Ok(actions)
     }
 
-    fn find(&self, service: &str, server: &str) -> Result<(Arc<str>, Backend), String> {
-        let found = self.runs.get_key_value(service);
-        let (name, run) = found.ok_or_else(|| format!("there is no service '{service}'"))?;
-        let wanted = parse_backend(server)
-            .ok_or_else(|| format!("'{server}' is not an address, such as 192.168.100.101:80"))?;
-        let has = |backend: &Backend| run.service.servers.contains_key(backend);
-        let is_behind = |backend: &&Backend| {
-            let port = wanted.port;
-            backend.ip == wanted.ip
-                && run.service.fronts.iter().any(|front| Some(backend.behind(front).port()) == port)
-        };
-        let mut same_ip = run.service.servers.keys().filter(|backend| backend.ip == wanted.ip);
-        let backend = if has(&wanted) {
-            Some(wanted)
-        } else if wanted.port.is_some() {
-            run.service.servers.keys().find(is_behind).copied()
-        } else {
-            // Without its port, if that is clear.
-            same_ip.next().copied().filter(|_| same_ip.next().is_none())
-        };
-        let servers = || run.service.servers.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let backend = backend.ok_or_else(|| {
-            format!("service '{service}' has no server '{server}'; its servers are {}", servers())
-        })?;
-        Ok((Arc::clone(name), backend))
+    /// Why the last order was not done after all.
+    ///
+    /// # Errors
+    /// The reason; nothing was changed.
+    pub fn take_refusal(&mut self) -> Result<(), String> {
+        self.book.refusal.take().map_or(Ok(()), Err)
     }
 
-    /// A drain that has come to its end, or to its time, leaves the server out of use.
-    pub(super) fn end_drains(&mut self, at: Moment, name: &Arc<str>, run: &Run, actions: &mut Actions) {
-        let mut ended = false;
-        let is_read = matches!(self.kernel, Kernel::Read(_));
-        for backend in run.service.servers.keys() {
-            let left = self.connections(run, backend);
-            let read_at = self.read_at(run);
-            let Some(order) = self.orders.get_mut(&(Arc::clone(name), *backend)) else { continue };
-            let Command::Drain { until } = order.command else { continue };
-            let number = left.active.saturating_add(left.inactive);
-            // What was read before the order says nothing about what is left after it.
-            let is_empty = is_read && number == 0 && read_at > order.since;
-            if !is_empty && at.real < until {
-                continue;
+    /// `None`: nothing would be another way than it is.
+    fn ask(&self, at: Moment, seat: Seat, request: &Request) -> Result<Option<Asked>, String> {
+        let (name, backend) = &seat;
+        let former = self.orders.get(&seat);
+        let out = former.filter(|former| former.command.is_out());
+        if let (Verb::SetWeight(_), Some(out)) = (request.verb, out) {
+            let author = &out.author;
+            return Err(match out.command {
+                Command::Drain { .. } => format!(
+                    "server {backend} is draining by order of {author}: Enable it first, or ClearOverride"
+                ),
+                Command::Disable | Command::Weight(_) => format!(
+                    "server {backend} is out of use by order of {author}: Enable it first, or ClearOverride"
+                ),
+            });
+        }
+        if let Some(command) = request.verb.command(at.real) {
+            let beneath = former.filter(|_| command.is_out()).and_then(|former| former.clone().into_weight());
+            let (author, reason) = (request.author.clone(), one_line(&request.reason));
+            let order =
+                Order { command, author, reason, since: at.real, beneath, front: self.front_of(name) };
+            let text = format!("{name}: server {backend}: {order}");
+            return Ok(Some(Asked { seat, order: Some(order), text }));
+        }
+        let former = if request.verb == Verb::Enable { out } else { former };
+        let Some(former) = former else { return Ok(None) };
+        let mut text = format!("{name}: server {backend}: no longer {former}; cleared by {}", request.author);
+        let beneath = former.beneath.clone().filter(|_| request.verb == Verb::Enable);
+        let order = beneath.map(|weight| Order { front: self.front_of(name), ..*weight });
+        if let Some(weight) = &order {
+            text = format!("{text}; again {weight}");
+        }
+        Ok(Some(Asked { seat, order, text }))
+    }
+
+    /// It is written down: do it.
+    pub(super) fn obey(&mut self, at: Moment, asked: Asked, actions: &mut Actions) {
+        let Asked { seat, order, text } = asked;
+        actions.log(Level::Info, text);
+        self.dirty.insert(Arc::clone(&seat.0));
+        self.drains.remove(&seat);
+        match order {
+            Some(order) => {
+                self.start_drain(at, &seat, &order, true);
+                self.orders.insert(seat, order);
             }
-            order.command = Command::Disable;
-            ended = true;
-            let text = if is_empty {
-                format!("{name}: server {backend} is drained, out of use")
-            } else {
-                format!(
-                    "{name}: server {backend}: its time to drain is over, out of use; {number} connections were left"
-                )
-            };
-            actions.log(Level::Info, text);
+            None => drop(self.orders.remove(&seat)),
         }
-        if ended {
-            actions.push(Action::RememberOrders(self.orders.clone()));
-        }
+        self.note_unseated();
+        self.reconcile(at, actions);
     }
 
-    /// Of a server, at all of its service's addresses, as of the last reading.
-    pub(crate) fn connections(&self, run: &Run, backend: &Backend) -> Connections {
-        let mut sum = Connections::default();
-        if let Kernel::Read(dump) = &self.kernel {
-            let counts =
-                |front: &ServiceKey| dump.connections.get(front)?.get(&backend.behind(front)).copied();
-            run.service.fronts.iter().filter_map(counts).for_each(|counts| sum += counts);
+    /// Whom an order is about.
+    fn find(&self, request: &Request) -> Result<Seat, String> {
+        let (service, server) = (request.service.as_str(), request.server.as_str());
+        let wanted = parse_backend(server);
+        // What is not configured any more may have an order all the same.
+        let left = wanted.map(|wanted| (Arc::from(service), wanted));
+        let left = left.filter(|seat| request.verb == Verb::Clear && self.orders.contains_key(seat));
+        let found = self.runs.get_key_value(service);
+        let Some((name, run)) = found else {
+            return left.ok_or_else(|| format!("there is no service '{service}'"));
+        };
+        let wanted =
+            wanted.ok_or_else(|| format!("'{server}' is not an address, such as 192.168.100.101:80"))?;
+        if let Some(backend) = server_at(&run.service, wanted, left.is_some()) {
+            return Ok((Arc::clone(name), backend));
         }
-        sum
+        left.ok_or_else(|| {
+            if is_sorry(&run.service, wanted) {
+                return format!(
+                    "'{server}' is the sorry server of '{service}': there are no orders about it"
+                );
+            }
+            let servers = run.service.servers.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            format!("service '{service}' has no server '{server}'; its servers are {servers}")
+        })
     }
+}
 
-    /// When all servers of a service had been read, in microseconds of CLOCK_REALTIME; 0: they were not.
-    fn read_at(&self, run: &Run) -> u64 {
-        let read = |front| self.rounds.read_at.get(front).copied().unwrap_or(0);
-        run.service.fronts.iter().map(read).min().unwrap_or(0)
+/// The server that an operator means, by its address as it is configured, or, unless that must be `exact`, as it is in
+/// the kernel, or without its port if that is clear.
+fn server_at(service: &VirtualService, wanted: Backend, exact: bool) -> Option<Backend> {
+    if exact || service.servers.contains_key(&wanted) {
+        return Some(wanted).filter(|wanted| service.servers.contains_key(wanted));
     }
+    let mut same_ip = service.servers.keys().filter(|backend| backend.ip == wanted.ip);
+    let Some(port) = wanted.port else {
+        return same_ip.next().copied().filter(|_| same_ip.next().is_none());
+    };
+    let place = SocketAddr::new(wanted.ip, port);
+    same_ip.find(|backend| service.fronts.iter().any(|front| backend.behind(front) == place)).copied()
+}
+
+fn is_sorry(service: &VirtualService, wanted: Backend) -> bool {
+    service.sorry.is_some_and(|sorry| {
+        let place = wanted.port.map(|port| SocketAddr::new(wanted.ip, port));
+        let is_there = |place| service.fronts.iter().any(|front| sorry.backend.behind(front) == place);
+        sorry.backend.ip == wanted.ip && place.is_none_or(is_there)
+    })
+}
+
+/// Of bounded length.
+fn one_line(reason: &str) -> String {
+    let plain = |character: char| if character.is_control() { ' ' } else { character };
+    reason.chars().take(REASON).map(plain).collect()
 }

@@ -112,7 +112,7 @@ impl Director {
         }
         self.unread.clear();
         self.rounds.stop();
-        self.rounds.read_at = dump.table.keys().map(|key| (*key, at.real)).collect();
+        self.rounds.read_at = dump.table.keys().map(|key| (*key, at.now)).collect();
         self.rounds.listed(at.now, self.settings.resync, Duration::ZERO);
         self.dirty.extend(self.draining());
         self.kernel = Kernel::Read(dump);
@@ -265,7 +265,7 @@ impl Director {
             self.dirty.extend(self.fronts.get(&key).cloned());
         }
         let known = dump.table.get_mut(&key)?;
-        self.rounds.read_at.insert(key, at.real);
+        self.rounds.read_at.insert(key, at.now);
         let counted = dump.connections.get(&key).map(|counts| &**counts);
         if counted.map_or(!read.connections.is_empty(), |counts| *counts != read.connections) {
             let all = Arc::make_mut(&mut dump.connections);

@@ -26,8 +26,8 @@ pub(super) struct Rounds {
     is_hurried: bool,
     /// What it took to read the servers of one service.
     cost: Option<Duration>,
-    /// When the servers of each service were read last, in microseconds of CLOCK_REALTIME.
-    pub(super) read_at: HashMap<ServiceKey, u64>,
+    /// When the servers of each service were read last.
+    pub(super) read_at: HashMap<ServiceKey, Instant>,
 }
 
 impl Rounds {

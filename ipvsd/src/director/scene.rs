@@ -37,7 +37,16 @@ pub(crate) struct Scene {
     pub(crate) watched: Vec<Target>,
     pub(crate) followed: BTreeSet<Arc<str>>,
     pub(crate) remembered: BTreeSet<ServiceKey>,
+    /// What the file of orders says, and what is strange in it.
     pub(crate) orders: Orders,
+    pub(crate) strange: String,
+    /// Why files cannot be read or written.
+    pub(crate) unreadable: Option<&'static str>,
+    pub(crate) unwritable: Option<&'static str>,
+    /// How often files were written, or should have been.
+    pub(crate) writes: usize,
+    /// How far the time of day was set, microseconds.
+    pub(crate) step: i64,
 }
 
 /// CLOCK_REALTIME at the beginning of a scene, microseconds.
@@ -61,7 +70,7 @@ impl Scene {
         #[expect(clippy::disallowed_methods, reason = "a test needs some point to count from")]
         let now = Instant::now();
         Self {
-            director: Director::new(settings, owned.clone(), orders.clone()),
+            director: Director::new(settings, owned.clone()),
             table,
             connections: HashMap::new(),
             readings: (0, 0, 0),
@@ -81,15 +90,26 @@ impl Scene {
             followed: BTreeSet::new(),
             remembered: owned,
             orders,
+            strange: String::new(),
+            unreadable: None,
+            unwritable: None,
+            writes: 0,
+            step: 0,
         }
     }
 
     /// Another run of the daemon on the same machine: the kernel and the files are as they are.
     pub(crate) fn restarted(&self, settings: Settings) -> Self {
+        self.restarted_at(settings, self.step)
+    }
+
+    /// As [`Scene::restarted`], with the time of day so far off.
+    pub(crate) fn restarted_at(&self, settings: Settings, step: i64) -> Self {
         let mut scene =
             Self::with_all(settings, self.table.clone(), self.remembered.clone(), self.orders.clone());
         scene.now = self.now;
         scene.began = self.began;
+        scene.step = step;
         scene.connections.clone_from(&self.connections);
         scene.daemons.clone_from(&self.daemons);
         scene.started()
@@ -102,7 +122,8 @@ impl Scene {
 
     pub(crate) fn at(&self) -> Moment {
         let since = self.now.saturating_duration_since(self.began).as_micros();
-        Moment { now: self.now, real: EPOCH + u64::try_from(since).unwrap() }
+        let real = EPOCH + u64::try_from(since).unwrap();
+        Moment { now: self.now, real: real.saturating_add_signed(self.step) }
     }
 
     /// Let an event happen, with everything that follows from it at once.
@@ -152,8 +173,27 @@ impl Scene {
             match action {
                 Action::Watch(targets) => self.watched = targets,
                 Action::Follow(routers) => self.followed = routers,
-                Action::Remember(owned) => self.remembered = owned,
-                Action::RememberOrders(orders) => self.orders = orders,
+                Action::Remember(owned) => {
+                    let result = self.write();
+                    if result.is_ok() {
+                        self.remembered.clone_from(&owned);
+                    }
+                    self.event(Event::Remembered { owned, result });
+                }
+                Action::ReadOrders => {
+                    let (orders, strange) = (self.orders.clone(), self.strange.clone());
+                    let found = Found { orders, strange };
+                    let result = self.unreadable.map_or(Ok(found), |why| Err(why.into()));
+                    self.event(Event::OrdersRead(result));
+                }
+                Action::RememberOrders(orders) => {
+                    assert_eq!(self.unreadable, None, "what cannot be read is written over");
+                    let result = self.write();
+                    if result.is_ok() {
+                        self.orders = orders;
+                    }
+                    self.event(Event::OrdersWritten(result));
+                }
                 Action::Log(level, text) => self.log.push((level, text)),
                 Action::Dump => {
                     self.readings.0 += 1;
@@ -191,17 +231,28 @@ impl Scene {
         }
     }
 
+    fn write(&mut self) -> Result<(), String> {
+        self.writes += 1;
+        self.unwritable.map_or(Ok(()), |why| Err(why.into()))
+    }
+
     /// An operator's order about a server of "web".
     pub(crate) fn order(&mut self, server: u8, verb: Verb) {
+        self.try_order("web", &server_address(server).to_string(), verb).unwrap();
+    }
+
+    /// An operator's order, and the answer to it.
+    pub(crate) fn try_order(&mut self, service: &str, server: &str, verb: Verb) -> Result<(), String> {
         let request = Request {
-            service: "web".into(),
-            server: server_address(server).to_string(),
+            service: service.into(),
+            server: server.into(),
             verb,
             author: "alice (uid 1000)".into(),
             reason: "its disk".into(),
         };
-        let actions = self.director.order(self.at(), &request).unwrap();
+        let actions = self.director.order(self.at(), &request)?;
         self.perform(actions);
+        self.director.take_refusal()
     }
 
     pub(crate) fn ordered(&self, server: u8) -> Option<&Order> {
@@ -216,7 +267,9 @@ impl Scene {
             match told_to.or_else(|| kernel_objection(change, &self.table)) {
                 Some(errno) => failures.push((index, errno)),
                 None => {
-                    if let Change::NewService { key, .. } = change {
+                    if let Change::NewService { key, .. } = change
+                        && self.unwritable.is_none()
+                    {
                         assert!(self.remembered.contains(key), "{change} before it was written down");
                     }
                     change.apply_to(&mut self.table);

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::{Action, Actions, Director, Kernel, Moment, Seats};
 use crate::health::{Known, Target, Verdict};
-use crate::orders::Command;
 use crate::posture::{Admission, Health, Posture, Share, Standing};
 use crate::service::{Backend, RealServer, Settings, VirtualService};
 use crate::table::{Entry, ServiceKey};
@@ -264,14 +263,7 @@ impl Director {
 
     fn set_timer(&mut self, at: Moment, name: &Arc<str>, run: &mut Run) {
         let grace = run.waiting.map(|since| since + self.settings.grace);
-        let drains = run.service.servers.keys().filter_map(|backend| {
-            match self.orders.get(&(Arc::clone(name), *backend))?.command {
-                Command::Drain { until } => {
-                    Some(at.now + Duration::from_micros(until.saturating_sub(at.real)))
-                }
-                Command::Weight(_) | Command::Disable => None,
-            }
-        });
+        let drains = self.drain_deadlines(name, run);
         let next = grace.into_iter().chain(run.next_step(at.now)).chain(drains).min();
         if run.timer == next && next.is_none_or(|at| self.timers.contains(&(at, Arc::clone(name)))) {
             return;

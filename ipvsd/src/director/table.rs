@@ -194,16 +194,17 @@ impl Director {
             self.owned.retain(|key| dump.table.contains_key(key));
         }
         self.owned.extend(self.fronts.keys().copied());
-        if self.owned != self.remembered {
-            self.remembered.clone_from(&self.owned);
+        if self.owned == self.remembered {
+            self.book.forget_owned_fault();
+        } else if !self.book.waits_with(&self.owned) {
             actions.push(Action::Remember(self.owned.clone()));
         }
     }
 
     /// Services that have a server to be drained.
     pub(super) fn draining(&self) -> BTreeSet<Arc<str>> {
-        let drains = self.orders.iter().filter(|(_, order)| order.command.is_drain());
-        drains.map(|((name, _), _)| Arc::clone(name)).filter(|name| self.runs.contains_key(name)).collect()
+        let names = self.drains.keys().map(|(name, _)| Arc::clone(name));
+        names.filter(|name| self.runs.contains_key(name)).collect()
     }
 }
 

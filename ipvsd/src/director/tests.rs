@@ -1,3 +1,5 @@
+mod files;
+mod moves;
 mod orders;
 mod random;
 mod settings;

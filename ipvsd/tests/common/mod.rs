@@ -142,13 +142,24 @@ impl Bus {
     where
         B: serde::Serialize + zbus::DynamicType,
     {
+        self.ask(&format!("/org/trivet/Ipvs1/service/{service}"), "org.trivet.Ipvs1.Service", method, body)
+    }
+
+    /// A method without an answer.
+    pub(crate) fn ask<B>(&self, path: &str, interface: &str, method: &str, body: &B) -> zbus::Result<()>
+    where
+        B: serde::Serialize + zbus::DynamicType,
+    {
         zbus::block_on(async {
             let connection = connection::Builder::address(self.address().as_str()).build().await?;
-            let path = format!("/org/trivet/Ipvs1/service/{service}");
-            let interface = Some("org.trivet.Ipvs1.Service");
-            connection.call_method(Some("org.trivet.Ipvs1"), path, interface, method, body).await?;
+            let name = Some("org.trivet.Ipvs1");
+            connection.call_method(name, path, Some(interface), method, body).await?;
             Ok(())
         })
+    }
+
+    pub(crate) fn of_manager(&self, property: &str) -> String {
+        self.property("/org/trivet/Ipvs1", "org.trivet.Ipvs1.Manager", property)
     }
 
     /// The rows of `Servers` of a service, as text.

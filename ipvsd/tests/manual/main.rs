@@ -205,7 +205,7 @@ fn the_daemons_page_has_each_method_and_each_state() {
         assert!(page.contains(&format!("\n.It Ic {name}")), "{name} is not in ipvsd(8)");
         described += 1;
     }
-    assert_eq!(described, 7);
+    assert_eq!(described, 8);
     for state in ["forwarding", "sorry", "no-servers", "standby", "failed", "pending"] {
         assert!(page.contains(&format!("\n.It Em {state}\n")), "{state} is not in ipvsd(8)");
     }
