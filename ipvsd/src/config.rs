@@ -5,11 +5,16 @@
 
 mod address;
 mod daemon_wide;
+mod fronts;
 mod loader;
 mod others;
 mod references;
+mod scheduling;
 mod server;
 mod service;
+mod shortage;
+mod sync;
+mod ways;
 
 use std::path::Path;
 

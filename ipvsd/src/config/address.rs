@@ -7,6 +7,7 @@ use crate::service::Backend;
 
 /// Addresses and ports that one text, or one service, may stand for.
 pub(super) const MOST: usize = 4096;
+const ZONE: &str = "an address with a zone, which IPVS does not have";
 
 /// The addresses that a text stands for: `10.0.10.50:80`, `10.0.10.50-59:80`, `10.0.10.50:8000-8010`,
 /// `[2001:db8::50-5f]:80`; `10.0.10.50:*` is all ports, port 0 in the kernel.
@@ -119,6 +120,9 @@ fn between(first: IpAddr, last: IpAddr) -> Result<Vec<IpAddr>, String> {
 }
 
 fn not_an_address(text: &str, example: &str) -> String {
+    if text.contains('%') {
+        return ZONE.into();
+    }
     // keepalived separates them by a space.
     if let Some((ip, port)) = text.split_once(' ')
         && let (Ok(ip), Ok(port)) = (ip.parse::<IpAddr>(), port.trim().parse::<u16>())
@@ -132,12 +136,24 @@ fn not_an_address(text: &str, example: &str) -> String {
     }
 }
 
+/// What neither a service nor a server can be at. Of addresses that are broadcasts of some network only the kernel
+/// knows.
 fn check(address: SocketAddr) -> Result<SocketAddr, String> {
-    if address.ip().is_unspecified() || address.ip().is_multicast() {
-        return Err(format!("not the address of one machine: {}", address.ip()));
+    let ip = address.ip();
+    if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Err(format!("not the address of one machine: {ip}"));
     }
-    if matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0) {
-        return Err("an address with a zone, which IPVS does not have".into());
+    let SocketAddr::V6(v6) = address else { return Ok(address) };
+    if v6.scope_id() != 0 {
+        return Err(ZONE.into());
+    }
+    if let Some(v4) = v6.ip().to_ipv4_mapped() {
+        return Err(format!("an address of IPv4 written as one of IPv6: write {v4}"));
+    }
+    if v6.ip().is_unicast_link_local() {
+        return Err(format!(
+            "link-local, {ip}: IPVS does not know of which link; write a global or unique local address"
+        ));
     }
     Ok(address)
 }
@@ -178,6 +194,11 @@ mod tests {
             ("[10.0.0.1-2001:db8::1]:80", "one family to the other"),
             ("224.0.0.1:80", "not the address of one machine"),
             ("0.0.0.0:80", "not the address of one machine"),
+            ("255.255.255.255:80", "not the address of one machine"),
+            ("[ff02::1]:80", "not the address of one machine"),
+            ("[::ffff:10.0.0.1]:80", "written as one of IPv6: write 10.0.0.1"),
+            ("[fe80::1]:80", "link-local, fe80::1"),
+            ("[fe80::1%eth0]:80", "with a zone"),
             ("web", "such as \"10.0.10.50:80\""),
         ] {
             let error = parse_fronts(text).unwrap_err();
@@ -190,7 +211,9 @@ mod tests {
         assert_eq!(parse_backend("192.168.100.101").unwrap().port, None);
         assert_eq!(parse_backend("[2001:db8::1]:80").unwrap().port, Some(80));
         assert!(parse_backend("192.168.100.101:0").unwrap_err().contains("0 is none"));
-        assert!(parse_backend("fe80::1%eth0").is_err());
+        assert!(parse_backend("fe80::1%eth0").unwrap_err().contains("with a zone"));
+        assert!(parse_backend("[fe80::1%2]:80").unwrap_err().contains("with a zone"));
+        assert!(parse_backend("fe80::1").unwrap_err().contains("link-local"));
         assert!(parse_backend("192.168.100.101 80").unwrap_err().contains("write \"192.168.100.101:80\""));
     }
 }

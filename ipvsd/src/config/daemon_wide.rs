@@ -1,45 +1,66 @@
 //! `ipvsd.toml`: settings of ipvsd as a whole.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use daemon::diagnostic::Report;
+use daemon::diagnostic::{Location, Report};
 use daemon::document::Table;
 use daemon::dropin;
 use daemon::reader::Reader;
 
 use super::references::References;
+use super::sync::{check_with_sysctls, read_sync};
 use crate::service::Settings;
-use crate::sync::{Link, Role, SyncSettings};
 use crate::tuning::{SYSCTLS, Takes, Timeouts, Tuning};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
-/// `IP_VS_IFNAME_MAXLEN` with its NUL.
-const LONGEST_INTERFACE: usize = 15;
 
-/// keepalived's keys, and what to write instead.
+/// keepalived's and ldirectord's keys, and what to write instead.
 const KEYS_OF_OTHERS: &[(&str, &str)] = &[
     ("lvs_timeouts", "write [timeouts] and below it tcp = \"15min\""),
     ("lvs_sync_daemon", "write [sync] and below it interface = \"eth1\""),
     ("lvs_flush", "write exclusive = true: services that are not configured are removed"),
+    ("lvs_flush_on_stop", STAYS),
+    ("lvs_flush_onstop", STAYS),
+    ("lvs_notify_fifo", LISTEN),
+    ("lvs_notify_fifo_script", LISTEN),
+    ("rs_init_notifies", LISTEN),
+    ("smtp_alert", LISTEN),
+    ("smtp_alert_checker", LISTEN),
+    ("no_checker_emails", LISTEN),
+    ("enable_snmp_checker", "there is no SNMP here: busctl, and whatever reads D-Bus, has all of it"),
+    ("net_namespace_ipvs", "write NetworkNamespacePath= into a drop-in of ipvsd.service"),
+    ("nftables_ipvs", "write mark = 1 in a service, and the rule that marks its packets with nft"),
+    ("nftables_ipvs_priority", "write mark = 1 in a service, and the rule that marks its packets with nft"),
     (
-        "lvs_flush_on_stop",
-        "a stopped ipvsd leaves the table as it is, so that nothing is cut; ipvsadm -C empties it",
+        "nftables_ipvs_start_fwmark",
+        "write mark = 1 in a service, and the rule that marks its packets with nft",
     ),
+    ("checker_priority", UNIT),
+    ("checker_no_swap", UNIT),
+    ("checker_rt_priority", UNIT),
+    ("checker_cpu_affinity", UNIT),
+    ("checker_rlimit_rttime", UNIT),
+    ("checker_log_all_failures", "write nothing: the journal of checkd has each change of a result"),
+    ("quiescent", "write inhibit_on_failure = true in each service"),
+    ("checkinterval", "write interval = \"6s\" in each check of /etc/trivet/check.d"),
+    ("checktimeout", "write timeout = \"5s\" in each check of /etc/trivet/check.d"),
 ];
-const SYNC_KEYS_OF_OTHERS: &[(&str, &str)] = &[
-    ("inst", "write virtual_router = \"NAME\""),
-    ("state", "write role = \"master\", \"backup\" or \"both\""),
-    ("syncid", "write id = 1"),
-    ("maxlen", "write max_length = 1460"),
-];
+const STAYS: &str =
+    "a stopped ipvsd leaves the table as it is, so that nothing is cut; ipvsadm -C empties it";
+const LISTEN: &str = "ipvsd runs no commands and sends no mail: listen to D-Bus, or have a systemd unit follow the service by vrrpd";
+const UNIT: &str = "write it into a drop-in of checkd.service: CPUAffinity=, Nice= and the like";
 
-pub(super) fn load(root: &Path, references: &References, report: &mut Report) -> Settings {
+/// The settings, still without services, and where `[sync]` stands.
+pub(super) fn load(
+    root: &Path,
+    references: &References,
+    report: &mut Report,
+) -> (Settings, Option<Location>) {
     let mut settings = Settings::default();
-    let Some(object) = dropin::load_file(root, "ipvsd", report) else { return settings };
+    let Some(object) = dropin::load_file(root, "ipvsd", report) else { return (settings, None) };
     let mut reader = Reader::new(&object.table, report);
     if let Some(grace) = reader.duration("health_grace", Duration::ZERO..=DAY) {
         settings.grace = grace.value;
@@ -58,25 +79,11 @@ pub(super) fn load(root: &Path, references: &References, report: &mut Report) ->
     };
     if let Some(table) = sync {
         settings.sync = read_sync(table, references, report).unwrap_or_default();
+        check_with_sysctls(&settings, (table, sysctls), report);
     }
-    check_backup_only(&settings, sysctls, report);
     settings.log_level = daemon::log::read_level(&mut reader);
     reader.finish(KEYS_OF_OTHERS);
-    settings
-}
-
-/// The kernel looks only at whether a backup runs, not at whether a master does too.
-fn check_backup_only(settings: &Settings, sysctls: Option<&Table>, report: &mut Report) {
-    let is_both = matches!(&settings.sync, SyncSettings::Managed { role: Role::Both, .. });
-    if is_both
-        && settings.tuning.sysctls.get("backup_only") == Some(&1)
-        && let Some(entry) = sysctls.and_then(|sysctls| sysctls.entries.get("backup_only"))
-    {
-        let text = "with role = \"both\" this director is always backup: backup_only would end all balancing";
-        report
-            .error(&entry.value.at, text)
-            .hint("write virtual_router = \"NAME\" in [sync], or remove backup_only");
-    }
+    (settings, sync.map(|table| table.at.clone()))
 }
 
 fn read_timeouts(table: &Table, report: &mut Report) -> Timeouts {
@@ -133,47 +140,4 @@ fn power_of_two(reader: &mut Reader<'_>, key: &'static str, most: u32) -> Option
         return None;
     }
     Some(number.value)
-}
-
-fn read_sync(table: &Table, references: &References, report: &mut Report) -> Option<SyncSettings> {
-    let mut reader = Reader::new(table, report);
-    let interface = reader.parse("interface", |name| {
-        if name.is_empty() || name.len() > LONGEST_INTERFACE {
-            return Err(format!("not an interface's name, of at most {LONGEST_INTERFACE} bytes"));
-        }
-        Ok(name.to_owned())
-    });
-    let interface = reader.require("interface", interface, "interface = \"eth1\"");
-    let router = references.read_router(&mut reader, "virtual_router");
-    let roles = [("both", Role::Both), ("master", Role::Master), ("backup", Role::Backup)];
-    let words: Vec<(&str, usize)> =
-        roles.iter().enumerate().map(|(index, (word, _))| (*word, index)).collect();
-    let role = reader.choice("role", &words, &[("MASTER", "master"), ("BACKUP", "backup")]);
-    if let (Some(role), true) = (&role, table.entries.contains_key("virtual_router")) {
-        reader
-            .report()
-            .error(&role.at, "'role' and 'virtual_router' cannot both be given")
-            .hint("with virtual_router the role is master while that is Active here, else backup");
-    }
-    let role = match (role, router) {
-        (Some(role), _) => roles.into_iter().nth(role.value).map(|(_, role)| role),
-        (None, Some(router)) => Some(Role::Follow(router)),
-        (None, None) => Some(Role::Both),
-    };
-    let link = Link {
-        interface: interface.map(|interface| interface.value.into()).unwrap_or_default(),
-        id: reader.integer("id", 0..=255).map_or(0, |id| id.value),
-        // The kernel's own smallest is the size of one connection.
-        max_length: reader.integer("max_length", 64..=65_507).map_or(0, |length| length.value),
-        group: reader.parse("group", parse_group).map(|group| group.value),
-        port: reader.integer("port", 1..=65_535).map_or(0, |port| port.value),
-        ttl: reader.integer("ttl", 1..=255).map_or(0, |ttl| ttl.value),
-    };
-    reader.finish(SYNC_KEYS_OF_OTHERS);
-    (!link.interface.is_empty()).then_some(SyncSettings::Managed { link, role: role? })
-}
-
-fn parse_group(text: &str) -> Result<IpAddr, String> {
-    let group: Option<IpAddr> = text.parse().ok();
-    group.filter(IpAddr::is_multicast).ok_or_else(|| "not a multicast address, such as 224.0.0.81".into())
 }

@@ -60,7 +60,7 @@ impl Loader {
 
     /// Everything as it is now. Use the settings only if the report has no errors.
     pub fn load(&mut self) -> (Settings, Report) {
-        let references = References::below(&self.root);
+        let references = self.references.again(&self.root);
         if references != self.references {
             // What a file names may be there now, or not any more.
             self.known.clear();
@@ -81,7 +81,10 @@ impl Loader {
 
     fn read(&mut self) -> (Settings, Report) {
         let mut report = Report::new();
-        let mut settings = daemon_wide::load(&self.root, &self.references, &mut report);
+        let (mut settings, sync_at) = daemon_wide::load(&self.root, &self.references, &mut report);
+        if self.references.set_sync_at(sync_at) {
+            self.known.clear();
+        }
         let candidates = dropin::candidates(&self.root, DIRECTORY, &mut report);
         let read = self.read_all(&candidates, &mut report);
         self.known.clear();
@@ -158,9 +161,15 @@ fn claim(
             }
         }
     }
+    // What one text has in common with another is said once.
+    let mut refused = None;
     for Located { value: key, at } in fronts {
         match taken.get(&key) {
-            Some(first) => refuse(key, &at, first.as_ref().unwrap_or(&at), report),
+            Some(_) if refused.as_ref() == Some(&at) => {}
+            Some(first) => {
+                refuse(key, &at, first.as_ref().unwrap_or(&at), report);
+                refused = Some(at);
+            }
             None => drop(taken.insert(key, Some(at))),
         }
     }

@@ -7,6 +7,9 @@ const CHECK: &str = "write check = \"tcp\", or check = \"NAME\" for /etc/trivet/
 const SILENT: &str =
     "ipvsd runs no commands and sends no mail; its objects on D-Bus and the journal tell what happens";
 const STAYS: &str = "nothing is taken out when ipvsd stops";
+const FLAGS: &str = "write scheduler_flags = [\"sh-port\"], or one of sh-fallback, mh-port, mh-fallback";
+const LOG_ALL: &str =
+    "write nothing: the journal of checkd has each change of a result, busctl the last result of each server";
 const UNIT: &str = "bind a systemd unit: vrrpd tracks the service, see track in vrrp.d(5)";
 
 pub(super) const KEYS_OF_OTHERS: &[(&str, &str)] = &[
@@ -20,6 +23,10 @@ pub(super) const KEYS_OF_OTHERS: &[(&str, &str)] = &[
     ("lb_kind", "write forward = \"nat\", \"route\" (keepalived: DR) or \"tunnel\" (TUN)"),
     ("lvs_method", "write forward = \"nat\", \"route\" (keepalived: DR) or \"tunnel\" (TUN)"),
     ("ops", "write one_packet = true"),
+    ("hashed", FLAGS),
+    ("flag-1", FLAGS),
+    ("flag-2", FLAGS),
+    ("flag-3", FLAGS),
     ("sh-port", "write scheduler_flags = [\"sh-port\"]"),
     ("sh-fallback", "write scheduler_flags = [\"sh-fallback\"]"),
     ("mh-port", "write scheduler_flags = [\"mh-port\"]"),
@@ -46,6 +53,18 @@ pub(super) const KEYS_OF_OTHERS: &[(&str, &str)] = &[
         "it is so unless you write initially = \"admitted\": a server is used once its check has succeeded",
     ),
     ("omega", STAYS),
+    ("ip_family", "write an address, which says its family; of a mark family = \"ipv6\""),
+    ("snmp_name", "write nothing: the file's name is the service's"),
+    ("smtp_alert", SILENT),
+    ("log_all_failures", LOG_ALL),
+    ("connect_ip", IN_CHECK),
+    ("connect_port", IN_CHECK),
+    ("bindto", IN_CHECK),
+    ("bind_if", IN_CHECK),
+    ("bind_port", IN_CHECK),
+    ("fast_recovery", IN_CHECK),
+    ("nb_get_retry", IN_CHECK),
+    ("url", IN_CHECK),
     ("ha_suspend", "write while_active = \"NAME\" for a service that belongs to a virtual router"),
     ("tcp_check", CHECK),
     ("http_get", CHECK),
@@ -55,6 +74,8 @@ pub(super) const KEYS_OF_OTHERS: &[(&str, &str)] = &[
     ("dns_check", CHECK),
     ("ping_check", PING),
     ("udp_check", CHECK),
+    ("file_check", CHECK),
+    ("bfd_check", "there is no BFD here; write check = \"ping\" with a short interval in check.d"),
     ("quorum_up", UNIT),
     ("quorum_down", UNIT),
     ("notify_up", UNIT),
@@ -77,9 +98,15 @@ pub(super) const KEYS_OF_OTHERS: &[(&str, &str)] = &[
     ("execute", SILENT),
     ("fallbackcommand", SILENT),
     ("emailalert", SILENT),
+    ("emailalertfrom", SILENT),
+    ("emailalertfreq", SILENT),
+    ("emailalertstatus", SILENT),
+    ("smtp", SILENT),
     ("logfile", "write nothing: the log is the journal's"),
     ("supervised", "write nothing: systemd supervises"),
     ("fork", "write nothing: systemd supervises"),
+    ("monitorfile", "write nothing: what is known now is on D-Bus, and each change in the journal"),
+    ("load", IN_CHECK),
     ("checktype", CHECK),
     ("service", IN_CHECK),
     ("checkport", IN_CHECK),

@@ -9,116 +9,47 @@ use daemon::document::Table;
 use daemon::reader::{Located, Reader};
 
 use super::address::parse_backend;
+use super::fronts::Fronts;
 use super::others::KEYS_OF_OTHERS;
 use super::references::References;
+use super::ways::{Ways, read_ways};
 use crate::service::{Backend, Initially, OnFailure, RealServer};
-use crate::table::{Checksum, Family, Forward, Protocol, ServiceKey, Tunnel};
+use crate::table::{Family, Forward, Protocol};
 
-const FORWARDS: [(&str, Forward); 3] =
-    [("nat", Forward::Nat), ("route", Forward::Route), ("tunnel", Forward::Tunnel(Tunnel::Ipip))];
-/// What keepalived and ipvsadm call the ways to forward.
-const FORWARDS_OF_OTHERS: [(&str, &str); 5] =
-    [("DR", "route"), ("TUN", "tunnel"), ("masq", "nat"), ("masquerading", "nat"), ("gate", "route")];
-const TUNNELS: [(&str, Tunnel); 3] = [
-    ("ipip", Tunnel::Ipip),
-    ("gue", Tunnel::Gue { port: 0, checksum: Checksum::None }),
-    ("gre", Tunnel::Gre { checksum: Checksum::None }),
-];
-const CHECKSUMS: [(&str, Checksum); 3] =
-    [("none", Checksum::None), ("csum", Checksum::Outer), ("remcsum", Checksum::Remote)];
-const CHECKSUMS_OF_OTHERS: [(&str, &str); 1] = [("nocsum", "none")];
 const INITIALLY: [(&str, Initially); 2] =
     [("withheld", Initially::Withheld), ("admitted", Initially::Admitted)];
 
 /// What a service's servers have unless they say otherwise.
-#[derive(Clone)]
-pub(super) struct Defaults {
-    /// Of the service; empty if they are missing or wrong, which has been reported.
-    pub(super) fronts: Vec<ServiceKey>,
+pub(super) struct Defaults<'a> {
+    pub(super) fronts: &'a Fronts,
     pub(super) protocol: Protocol,
     pub(super) ways: Ways,
-    pub(super) check: Option<Arc<str>>,
+    pub(super) check: Option<Located<Arc<str>>>,
     pub(super) thresholds: (u32, u32),
     pub(super) on_failure: OnFailure,
     pub(super) initially: Initially,
 }
 
-/// How packets reach a server.
-#[derive(Clone, Copy)]
-pub(super) struct Ways {
-    pub(super) forward: Forward,
-    tunnel: Tunnel,
-    port: u16,
-    checksum: Checksum,
-}
-
-impl Ways {
-    pub(super) const DEFAULT: Self =
-        Self { forward: Forward::Nat, tunnel: Tunnel::Ipip, port: 0, checksum: Checksum::None };
-}
-
-/// The keys `forward` and `tunnel_…`.
-pub(super) fn read_ways(reader: &mut Reader<'_>, table: &Table, defaults: Ways) -> Ways {
-    let forward = reader.choice("forward", &FORWARDS, &FORWARDS_OF_OTHERS);
-    let tunnel = reader.choice("tunnel_type", &TUNNELS, &[]);
-    let port = reader.integer("tunnel_port", 1..=65_535);
-    let checksum = reader.choice("tunnel_checksum", &CHECKSUMS, &CHECKSUMS_OF_OTHERS);
-    let mut ways = Ways {
-        forward: forward.as_ref().map_or(defaults.forward, |forward| forward.value),
-        tunnel: tunnel.as_ref().map_or(defaults.tunnel, |tunnel| tunnel.value),
-        port: port.as_ref().map_or(defaults.port, |port| port.value),
-        checksum: checksum.as_ref().map_or(defaults.checksum, |checksum| checksum.value),
-    };
-    let at = |key: &str| table.entries.get(key).map(|entry| entry.key_at.clone());
-    let of_tunnels = ["tunnel_type", "tunnel_port", "tunnel_checksum"];
-    if !ways.forward.is_tunnel()
-        && let Some((key, at)) = of_tunnels.into_iter().find_map(|key| Some((key, at(key)?)))
-    {
-        let text = format!("'{key}' says nothing where forward is \"{}\"", ways.forward);
-        reader.report().error(&at, text).hint("write forward = \"tunnel\"");
+/// The keys of a service that its servers may have, too.
+pub(super) fn read_defaults<'a>(
+    reader: &mut Reader<'_>,
+    table: &Table,
+    (protocol, fronts): (Protocol, &'a Fronts),
+    references: &References,
+) -> Defaults<'a> {
+    Defaults {
+        fronts,
+        protocol,
+        ways: read_ways(reader, table, Ways::DEFAULT),
+        check: references.read_check(reader, protocol),
+        thresholds: read_thresholds(reader, (0, 0)),
+        on_failure: read_on_failure(reader, OnFailure::default()),
+        initially: read_initially(reader, Initially::default()),
     }
-    let whole = match ways.tunnel {
-        Tunnel::Ipip => {
-            let needless = ["tunnel_port", "tunnel_checksum"];
-            if let Some((key, at)) = needless.into_iter().find_map(|key| Some((key, at(key)?)))
-                && ways.forward.is_tunnel()
-            {
-                reader
-                    .report()
-                    .error(&at, format!("IP in IP has no '{key}'"))
-                    .hint("write tunnel_type = \"gue\" or \"gre\"");
-            }
-            Tunnel::Ipip
-        }
-        Tunnel::Gue { .. } => {
-            if ways.port == 0
-                && at("tunnel_port").is_none()
-                && ways.forward.is_tunnel()
-                && let Some(tunnel) = &tunnel
-            {
-                let hint = "write tunnel_port = 6080, the port that the servers decapsulate";
-                reader.report().error(&tunnel.at, "GUE needs 'tunnel_port'").hint(hint);
-            }
-            Tunnel::Gue { port: ways.port, checksum: ways.checksum }
-        }
-        Tunnel::Gre { .. } => {
-            if ways.checksum == Checksum::Remote
-                && let Some(at) = at("tunnel_checksum").or_else(|| at("tunnel_type"))
-            {
-                reader.report().error(&at, "GRE has no remote checksum").hint("write \"csum\" or \"none\"");
-            }
-            Tunnel::Gre { checksum: ways.checksum }
-        }
-        other @ Tunnel::Other { .. } => other,
-    };
-    if ways.forward.is_tunnel() {
-        ways.forward = Forward::Tunnel(whole);
-    }
-    ways
 }
 
 /// The keys `upper_threshold` and `lower_threshold`.
-pub(super) fn read_thresholds(reader: &mut Reader<'_>, defaults: (u32, u32)) -> (u32, u32) {
+fn read_thresholds(reader: &mut Reader<'_>, defaults: (u32, u32)) -> (u32, u32) {
     let range = || 0..=i64::from(u32::MAX);
     let upper = reader.integer("upper_threshold", range());
     let lower = reader.integer("lower_threshold", range());
@@ -139,7 +70,7 @@ pub(super) fn read_thresholds(reader: &mut Reader<'_>, defaults: (u32, u32)) -> 
     thresholds
 }
 
-pub(super) fn read_on_failure(reader: &mut Reader<'_>, default: OnFailure) -> OnFailure {
+fn read_on_failure(reader: &mut Reader<'_>, default: OnFailure) -> OnFailure {
     match reader.boolean("inhibit_on_failure").map(|flag| flag.value) {
         Some(true) => OnFailure::Inhibit,
         Some(false) => OnFailure::Remove,
@@ -147,39 +78,52 @@ pub(super) fn read_on_failure(reader: &mut Reader<'_>, default: OnFailure) -> On
     }
 }
 
-pub(super) fn read_initially(reader: &mut Reader<'_>, default: Initially) -> Initially {
+fn read_initially(reader: &mut Reader<'_>, default: Initially) -> Initially {
     let others = [("up", "admitted"), ("down", "withheld")];
     reader.choice("initially", &INITIALLY, &others).map_or(default, |initially| initially.value)
 }
 
 pub(super) fn read_all(
     tables: &[&Table],
-    defaults: &Defaults,
+    defaults: &Defaults<'_>,
     references: &References,
     report: &mut Report,
 ) -> BTreeMap<Backend, RealServer> {
-    let mut places: BTreeMap<SocketAddr, Location> = BTreeMap::new();
+    let mut places: BTreeMap<Backend, Location> = BTreeMap::new();
     let mut servers = BTreeMap::new();
+    // Of those that have the service's check, the first that it cannot be run against.
+    let mut unasked = None;
     for table in tables {
-        let Some((backend, server)) = read_one(table, defaults, references, report) else { continue };
-        let behind: Vec<SocketAddr> =
-            defaults.fronts.iter().map(|front| backend.value.behind(front)).collect();
-        if let Some(first) = behind.iter().find_map(|address| places.get(address)) {
-            report.error(&backend.at, format!("server {} is already at {first}", backend.value));
-            continue;
+        let Some(one) = read_one(table, defaults, references, report) else { continue };
+        let Located { value: backend, at } = one.backend;
+        if let Some(first) = defaults.fronts.same_server(&backend, &places) {
+            report
+                .error(&at, format!("server {backend} is already at {first}"))
+                .hint("write each server once, with the greater weight");
+        } else {
+            unasked = unasked.or((!one.has_own_check && one.server.target.port() == 0).then_some(backend));
+            servers.insert(backend, one.server);
         }
-        places.extend(behind.into_iter().map(|address| (address, backend.at.clone())));
-        servers.insert(backend.value, server);
+        places.entry(backend).or_insert(at);
+    }
+    if let (Some(check), Some(backend)) = (&defaults.check, unasked) {
+        references.check_port(check, &backend, report);
     }
     servers
 }
 
+struct One {
+    backend: Located<Backend>,
+    server: RealServer,
+    has_own_check: bool,
+}
+
 fn read_one(
     table: &Table,
-    defaults: &Defaults,
+    defaults: &Defaults<'_>,
     references: &References,
     report: &mut Report,
-) -> Option<(Located<Backend>, RealServer)> {
+) -> Option<One> {
     let mut reader = Reader::new(table, report);
     let backend = reader.parse("address", parse_backend);
     let backend = reader.require("address", backend, "address = \"192.168.100.101:80\"");
@@ -190,61 +134,69 @@ fn read_one(
     let on_failure = read_on_failure(&mut reader, defaults.on_failure);
     let initially = read_initially(&mut reader, defaults.initially);
     if let Some(backend) = &backend {
-        check_reachable(backend, &defaults.fronts, ways.forward, reader.report());
+        check_reachable(backend, defaults.fronts, ways.forward, references, reader.report());
     }
     reader.finish(KEYS_OF_OTHERS);
     let backend = backend?;
+    let target = target(&backend.value, defaults.fronts);
+    if let Some(check) = check.as_ref().filter(|_| target.port() == 0) {
+        references.check_port(check, &backend.value, report);
+    }
     let server = RealServer {
         weight,
         forward: ways.forward,
         upper_threshold,
         lower_threshold,
-        check: check.or_else(|| defaults.check.clone()),
-        target: target(&backend.value, &defaults.fronts),
+        check: check.as_ref().or(defaults.check.as_ref()).map(|check| Arc::clone(&check.value)),
+        target,
         on_failure,
         initially,
     };
-    Some((backend, server))
+    Some(One { backend, server, has_own_check: check.is_some() })
 }
 
 /// What a server's check is run against.
-fn target(backend: &Backend, fronts: &[ServiceKey]) -> SocketAddr {
-    let first = fronts.first().map_or(0, |front| backend.behind(front).port());
-    SocketAddr::new(backend.ip, first)
+fn target(backend: &Backend, fronts: &Fronts) -> SocketAddr {
+    SocketAddr::new(backend.ip, backend.port.unwrap_or_else(|| fronts.first_port()))
 }
 
 /// What the way of forwarding demands of a server's address.
 pub(super) fn check_reachable(
     backend: &Located<Backend>,
-    fronts: &[ServiceKey],
+    fronts: &Fronts,
     forward: Forward,
+    references: &References,
     report: &mut Report,
 ) {
     let Backend { ip, port } = backend.value;
-    let mismatch = |front: &&ServiceKey| match front {
-        ServiceKey::Address { address, .. } => port.is_some_and(|port| port != address.port()),
-        ServiceKey::Mark { .. } => port.is_some(),
-    };
-    if forward != Forward::Nat
-        && let Some(front) = fronts.iter().find(mismatch)
-    {
+    let other_port = port.and_then(|port| fronts.with_other_port(port));
+    if let Some(front) = other_port.filter(|_| forward != Forward::Nat) {
         let text = format!(
             "with forward = \"{forward}\" packets keep their port, so the server's must be that of {front}"
         );
         report.error(&backend.at, text).hint("leave the port out, or use forward = \"nat\"");
     }
-    let stranger = fronts.iter().find(|front| front.family() != Family::of(ip));
-    if let Some(front) = stranger
-        && !forward.is_tunnel()
-    {
-        let text = format!("the server's address is of another family than the service's, {front}");
-        report.error(&backend.at, text).hint("only forward = \"tunnel\" goes from one family to the other");
+    if let Some(front) = fronts.of_other_family(Family::of(ip)) {
+        if !forward.is_tunnel() {
+            let text = format!("the server's address is of another family than the service's, {front}");
+            let hint = "only forward = \"tunnel\" goes from one family to the other";
+            report.error(&backend.at, text).hint(hint);
+        } else if let Some(sync) = references.sync_at() {
+            let text = format!(
+                "the kernel synchronises no connections while a server is of another family than its service, {front}"
+            );
+            let hint = format!("the one or the other: [sync] is at {sync}");
+            report.error(&backend.at, text).hint(hint);
+        }
     }
-    let is_own = |front: &ServiceKey| match front {
-        ServiceKey::Address { address, .. } => backend.value.behind(front) == *address,
-        ServiceKey::Mark { .. } => false,
-    };
-    if fronts.iter().any(is_own) {
-        report.error(&backend.at, "a server cannot have the address of its own service");
+    if ip.is_loopback() && forward == Forward::Nat && !fronts.are_of_this_machine() {
+        let text = "the kernel rewrites no packet of another machine to a loopback address";
+        let hint = "write forward = \"route\" for this server: then this machine answers itself";
+        report.error(&backend.at, text).hint(hint);
+    }
+    if fronts.are_at(&backend.value) {
+        report
+            .error(&backend.at, "a server cannot have the address of its own service")
+            .hint("write the server's own address; for this machine itself one that is not the service's");
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use daemon::checks::{self, Needs};
 use daemon::diagnostic::{Location, Report, nearest};
 use daemon::document::{Kind, Table, Value};
 use daemon::dropin;
@@ -19,15 +20,6 @@ use crate::types::Priority;
 
 /// keepalived's range.
 const WEIGHTS: std::ops::RangeInclusive<i64> = -253..=253;
-/// The checks that need no file: of each the name is the type.
-const BUILT_IN_CHECKS: [&str; 2] = ["tcp", "ping"];
-/// The types of checks whose target has no port, or need not name it. `tests/checks.rs` holds this, and what a check's
-/// own keys change, against checkd.
-const WITHOUT_PORT: [&str; 11] =
-    ["ping", "dns", "smtp", "imap", "pop3", "ftp", "nntp", "redis", "mysql", "postgresql", "ldap"];
-/// The type that is always about this machine, and that which is if its command asks for no target.
-const OF_THIS_MACHINE: &str = "unit";
-const OF_A_COMMAND: &str = "exec";
 const KINDS: [&str; 4] = ["interface", "unit", "check", "service"];
 const OTHER_KEYS: &[(&str, &str)] = &[
     ("dev", "write interface = \"eth1\""),
@@ -56,60 +48,11 @@ impl<'a> References<'a> {
     }
 
     fn checks(&self) -> &BTreeMap<String, Needs> {
-        self.checks.get_or_init(|| {
-            let built_in =
-                BUILT_IN_CHECKS.into_iter().filter(|name| !dropin::is_masked(self.root, "check.d", name));
-            let mut checks: BTreeMap<_, _> =
-                built_in.map(|name| (name.to_owned(), Needs::of_type(name))).collect();
-            // By name first: also those that checkd could not read are there, and it will say what is wrong.
-            for name in dropin::names(self.root, "check.d") {
-                checks.insert(name, Needs::default());
-            }
-            for check in dropin::load_directory(self.root, "check.d", &mut Report::new()) {
-                checks.insert(check.name, Needs::of_check(&check.table));
-            }
-            checks
-        })
+        self.checks.get_or_init(|| checks::needs(self.root))
     }
 
     fn services(&self) -> &[String] {
         self.services.get_or_init(|| dropin::names(self.root, "ipvs.d"))
-    }
-}
-
-/// What the target of a check must have.
-#[derive(Clone, Copy, Debug, Default)]
-struct Needs {
-    address: bool,
-    port: bool,
-}
-
-impl Needs {
-    fn of_type(word: &str) -> Self {
-        let address = word != OF_THIS_MACHINE;
-        Self { address, port: address && !WITHOUT_PORT.contains(&word) }
-    }
-
-    /// What checkd puts into a command's arguments.
-    fn of_command(table: &Table) -> Self {
-        let Some(Kind::Array(words)) = table.entries.get("command").map(|entry| &entry.value.kind) else {
-            return Self::default();
-        };
-        let uses = |placeholder: &str| {
-            words.iter().any(|word| matches!(&word.kind, Kind::String(text) if text.contains(placeholder)))
-        };
-        let port = uses("{port}");
-        Self { address: port || uses("{address}") || uses("{target}"), port }
-    }
-
-    /// A check may also say itself where it goes.
-    fn of_check(table: &Table) -> Self {
-        let Some(Kind::String(word)) = table.entries.get("type").map(|entry| &entry.value.kind) else {
-            return Self::default();
-        };
-        let needs = if word == OF_A_COMMAND { Self::of_command(table) } else { Self::of_type(word) };
-        let says = |key| table.entries.contains_key(key);
-        Self { address: needs.address && !says("address"), port: needs.port && !says("port") }
     }
 }
 

@@ -148,3 +148,29 @@ fn what_reading_files_costs() {
         println!("{} services: {:?}", settings.services.len(), clock.now() - began);
     }
 }
+
+#[test]
+fn a_known_file_is_read_again_when_another_ones_contents_decide_about_it() {
+    let root = TempRoot::new();
+    let mixed = "address = \"10.0.0.1:80\"\nforward = \"tunnel\"\n[[server]]\naddress = \"2001:db8::1\"\n";
+    root.write("etc/trivet/ipvs.d/mixed.toml", mixed);
+    let mark = "mark = 7\ncheck = \"web\"\n[[server]]\naddress = \"192.168.100.101\"\n";
+    root.write("etc/trivet/ipvs.d/mark.toml", mark);
+    root.write("etc/trivet/check.d/web.toml", "type = \"http\"\nport = 80\n");
+    let mut loader = Loader::new(root.path());
+    let (first, report) = settled(&mut loader);
+    assert!(report.is_empty(), "{report}");
+    assert_eq!(same(&first, &settled(&mut loader).0), 2);
+    root.write("etc/trivet/check.d/web.toml", "type = \"http\"\n");
+    let said = settled(&mut loader).1.to_string();
+    assert!(said.contains("mark.toml:2:9: error: check 'web' needs a port"), "{said}");
+    root.write("etc/trivet/check.d/web.toml", "type = \"http\"\nport = 81\n");
+    let (second, report) = settled(&mut loader);
+    assert!(report.is_empty(), "{report}");
+    root.write("etc/trivet/ipvsd.toml", "[sync]\ninterface = \"eth1\"\n");
+    let said = settled(&mut loader).1.to_string();
+    assert!(said.contains("mixed.toml:4:11: error: the kernel synchronises no connections"), "{said}");
+    std::fs::remove_file(root.path().join("etc/trivet/ipvsd.toml")).unwrap();
+    let (third, report) = settled(&mut loader);
+    assert!(report.is_empty() && third == second, "{report}");
+}

@@ -1,5 +1,9 @@
 //! What each rule of the configuration refuses: one mistake at a time, where it stands and with what is said.
 
+mod daemon_wide;
+mod files;
+mod servers;
+
 use super::*;
 
 const A: &str = "address = \"10.0.0.1:80\"\n";
@@ -52,6 +56,21 @@ fn where_clients_connect() {
         ),
         ("address = \"0.0.0.0:80\"", "1:11", "'0.0.0.0:80' is not the address of one machine", ""),
         ("address = \"224.0.0.1:80\"", "1:11", "'224.0.0.1:80' is not the address of one machine", ""),
+        ("address = \"255.255.255.255:80\"", "1:11", "'255.255.255.255:80' is not the address of one", ""),
+        ("address = \"[ff02::1]:80\"", "1:11", "'[ff02::1]:80' is not the address of one machine", ""),
+        (
+            "address = \"[fe80::1]:80\"",
+            "1:11",
+            "'[fe80::1]:80' is link-local, fe80::1: IPVS does not know",
+            "",
+        ),
+        ("address = \"[fe80::1%eth0]:80\"", "1:11", "'[fe80::1%eth0]:80' is an address with a zone", ""),
+        (
+            "address = \"[::ffff:10.0.0.1]:80\"",
+            "1:11",
+            "'[::ffff:10.0.0.1]:80' is an address of IPv4 written as one of IPv6: write 10.0.0.1",
+            "",
+        ),
         (
             "protocol = \"icmp\"\nmark = 1",
             "1:12",
@@ -67,10 +86,19 @@ fn where_clients_connect() {
     ] {
         assert_refused(&format!("{lines}\n{S}"), at, message, hint);
     }
-    assert_refused(&format!("{A}family = \"ipv4\"\n{S}"), "2:10", "'family' is about firewall marks", "");
+    assert_refused(
+        &format!("{A}family = \"ipv4\"\n{S}"),
+        "2:10",
+        "'family' is about firewall marks",
+        "leave it out",
+    );
     assert_refused(S, "1:1", "'address' is missing", "for example: address =");
     let many = "addresses = [\"10.0.0.0-10.0.15.255:80\", \"10.1.0.0:80\"]\n";
-    assert_refused(&format!("{many}{S}"), "1:41", "a service of more than 4096 addresses and ports", "");
+    assert_refused(&format!("{many}{S}"), "1:41", "a service of more than 4096 addresses and ports", "mark");
+    let thousands: Vec<String> =
+        (0..500).map(|a| format!("\"10.{}.{}.0-255:80\"", a / 250, a % 250)).collect();
+    let text = format!("addresses = [{}]\n{S}", thousands.join(", "));
+    assert_refused(&text, "1:324", "a service of more than 4096 addresses and ports", "mark");
     let twice = "addresses = [\"10.0.0.1:80\", \"10.0.0.1:80\"]\n";
     assert_refused(
         &format!("{twice}{S}"),
@@ -157,12 +185,9 @@ fn who_gets_the_next_connection() {
 fn how_packets_reach_the_servers() {
     for (lines, at, message, hint) in [
         ("forward = \"DR\"", "2:11", "'forward' cannot be \"DR\"", "write \"route\""),
-        (
-            "forward = \"ipip\"",
-            "2:11",
-            "'forward' cannot be \"ipip\"",
-            "one of \"nat\", \"route\", \"tunnel\"",
-        ),
+        ("forward = \"gate\"", "2:11", "'forward' cannot be \"gate\"", "write \"route\""),
+        ("forward = \"ipip\"", "2:11", "'forward' cannot be \"ipip\"", "write \"tunnel\""),
+        ("forward = \"x\"", "2:11", "'forward' cannot be \"x\"", "one of \"nat\", \"route\", \"tunnel\""),
         (
             "tunnel_port = 6080",
             "2:1",
@@ -189,6 +214,7 @@ fn how_packets_reach_the_servers() {
         ("tunnel_type = \"gue\"", "3:15", "GUE needs 'tunnel_port'", "tunnel_port = 6080"),
         ("tunnel_type = \"gue\"\ntunnel_port = 65536", "4:15", "'tunnel_port' must be from 1 to 65535", ""),
         ("tunnel_port = 6080", "3:1", "IP in IP has no 'tunnel_port'", "\"gue\" or \"gre\""),
+        ("tunnel_type = \"gre\"\ntunnel_port = 6080", "4:1", "GRE has no 'tunnel_port'", "\"gue\""),
         ("tunnel_checksum = \"csum\"", "3:1", "IP in IP has no 'tunnel_checksum'", "\"gue\" or \"gre\""),
         (
             "tunnel_type = \"gre\"\ntunnel_checksum = \"remcsum\"",
@@ -204,181 +230,5 @@ fn how_packets_reach_the_servers() {
         ),
     ] {
         assert_refused(&format!("{TUNNEL}{lines}\n{S}"), at, message, hint);
-    }
-}
-
-#[test]
-fn servers() {
-    let server = |line: &str| format!("{A}{S}{line}\n");
-    for (line, at, message, hint) in [
-        ("weight = 65536", "4:10", "'weight' must be from 0 to 65535", ""),
-        ("weight = \"5\"", "4:10", "'weight' must be an integer", ""),
-        ("check = \"x\"", "4:9", "there is no check 'x'", "a new one is a file in"),
-        ("inhibit_on_failure = 1", "4:22", "'inhibit_on_failure' must be true or false", ""),
-        ("initially = \"up\"", "4:13", "'initially' cannot be \"up\"", "write \"admitted\""),
-        ("initially = \"yes\"", "4:13", "'initially' cannot be \"yes\"", "\"withheld\", \"admitted\""),
-        ("forward = \"masq\"", "4:11", "'forward' cannot be \"masq\"", "write \"nat\""),
-        ("tunnel_type = \"gre\"", "4:1", "'tunnel_type' says nothing where forward is \"nat\"", ""),
-        (
-            "upper_threshold = 5\nlower_threshold = 6",
-            "5:19",
-            "lower_threshold 6 is above upper_threshold 5",
-            "",
-        ),
-        ("quorum = 1", "4:1", "unknown key 'quorum'", ""),
-        ("uthreshold = 5", "4:1", "unknown key 'uthreshold'", "upper_threshold = 1000"),
-        ("[[server]]", "4:1", "'address' is missing", "address = \"192.168.100.101:80\""),
-        (
-            "[[server]]\naddress = \"192.168.100.101:80\"",
-            "5:11",
-            "server 192.168.100.101:80 is already at",
-            "",
-        ),
-        (
-            "[[server]]\naddress = \"10.0.0.1\"",
-            "5:11",
-            "a server cannot have the address of its own service",
-            "",
-        ),
-        (
-            "[[server]]\naddress = \"2001:db8::1\"",
-            "5:11",
-            "the server's address is of another family",
-            "tunnel",
-        ),
-        ("[[server]]\naddress = \"192.168.100.102:0\"", "5:11", "'address' is without a port: 0 is none", ""),
-        ("[[server]]\naddress = \"127.0.0\"", "5:11", "'address' is not an address and a port", ""),
-        (
-            "[[server]]\naddress = \"192.168.100.102 80\"",
-            "5:11",
-            "'address' is not an address and a port: write",
-            "",
-        ),
-        ("[[server]]\naddress = \"[fe80::1%1]:80\"", "5:11", "'address' is an address with a zone", ""),
-        ("[[server]]\naddress = \"255.0.0.1-9\"", "5:11", "'address' is not an address and a port", ""),
-        ("[[server]]\naddress = \"::\"", "5:11", "'address' is not the address of one machine", ""),
-    ] {
-        assert_refused(&server(line), at, message, hint);
-    }
-    assert_refused(
-        &format!("{A}server = 1\n"),
-        "2:10",
-        "'server' must be an array of tables: [[server]]",
-        "",
-    );
-    assert_refused(
-        &format!("{A}[server]\naddress = \"10.1.0.1\"\n"),
-        "2:1",
-        "'server' must be an array of",
-        "",
-    );
-    let route = format!("{A}forward = \"route\"\n[[server]]\naddress = \"10.1.0.1:81\"\n");
-    let said =
-        "with forward = \"route\" packets keep their port, so the server's must be that of tcp 10.0.0.1:80";
-    assert_refused(&route, "4:11", said, "leave the port out");
-    let mark = "mark = 1\nforward = \"tunnel\"\n[[server]]\naddress = \"10.1.0.1:81\"\n";
-    assert_refused(mark, "4:11", "with forward = \"tunnel\" packets keep their port", "leave the port out");
-}
-
-#[test]
-fn when_there_are_not_enough_of_them() {
-    for (lines, at, message, hint) in [
-        ("quorum = 0", "2:10", "'quorum' must be from 1 to 4294967295", ""),
-        (
-            "quorum = 2",
-            "2:10",
-            "the servers' weights together are 1: this quorum is never reached",
-            "sums of weights",
-        ),
-        ("hysteresis = 1", "2:14", "'hysteresis' must be less than the quorum, 1", ""),
-        ("hysteresis = -1", "2:14", "'hysteresis' must be from 0 to 4294967295", ""),
-        ("all_down = \"stay\"", "2:12", "'all_down' cannot be \"stay\"", "\"sorry\", \"keep\", \"drop\""),
-        (
-            "all_down = \"sorry\"",
-            "2:12",
-            "all_down = \"sorry\", and there is no sorry server",
-            "sorry_server =",
-        ),
-        (
-            "sorry_server = \"10.1.0.2\"\nall_down = \"drop\"",
-            "3:12",
-            "there is a sorry server, which answers",
-            "",
-        ),
-        ("sorry_server = 1", "2:16", "'sorry_server' must be a string", ""),
-        ("sorry_server = \"10.1.0\"", "2:16", "'sorry_server' is not an address and a port", ""),
-        ("sorry_server = {}", "2:16", "'address' is missing", ""),
-        ("sorry_server = { address = \"10.1.0.2\", weight = 1 }", "2:40", "unknown key 'weight'", ""),
-        (
-            "sorry_server = \"192.168.100.101:80\"",
-            "2:16",
-            "the sorry server 192.168.100.101:80 is one of the",
-            "",
-        ),
-        ("sorry_server = \"10.0.0.1\"", "2:16", "a server cannot have the address of its own service", ""),
-        ("sorry_server = \"2001:db8::1\"", "2:16", "the server's address is of another family", ""),
-        (
-            "sorry_server = { address = \"10.1.0.2:81\", forward = \"route\" }",
-            "2:28",
-            "with forward = \"route\" packets keep their port",
-            "",
-        ),
-        ("slow_start = \"25h\"", "2:14", "'slow_start' must be from 0us to 1d", ""),
-        ("slow_start = \"soon\"", "2:14", "'slow_start' is", ""),
-        (
-            "while_active = \"gatway\"",
-            "2:16",
-            "there is no virtual router 'gatway'",
-            "did you mean \"gateway\"?",
-        ),
-        ("while_active = \"x\"", "2:16", "there is no virtual router 'x'", "the virtual routers of"),
-        ("check = \"drupla\"", "2:9", "there is no check 'drupla'", "did you mean \"drupal\"?"),
-        ("chekc = \"drupal\"", "2:1", "unknown key 'chekc'", "did you mean 'check'?"),
-        ("quiescent = \"yes\"", "2:1", "unknown key 'quiescent'", "write inhibit_on_failure = true"),
-    ] {
-        assert_refused(&format!("{A}{lines}\n{S}"), at, message, hint);
-    }
-}
-
-#[test]
-fn the_daemon_as_a_whole() {
-    let root = TempRoot::new();
-    for (text, at, message) in [
-        ("health_grace = \"2d\"", "1:16", "'health_grace' must be from 0us to 1d"),
-        ("resync_interval = 0", "1:19", "'resync_interval' must be from 100ms to 1d"),
-        ("exclusive = \"yes\"", "1:13", "'exclusive' must be true or false"),
-        ("log_level = \"warn\"", "1:13", "'log_level' cannot be \"warn\""),
-        ("timeouts = 5", "1:12", "'timeouts' must be a table: [timeouts]"),
-        ("sysctl = true", "1:10", "'sysctl' must be a table: [sysctl]"),
-        ("sync = \"eth1\"", "1:8", "'sync' must be a table: [sync]"),
-        ("lvs_flush = true", "1:1", "unknown key 'lvs_flush'"),
-        ("[timeouts]\ntcp_fin = \"1500ms\"", "2:11", "'tcp_fin' must be whole seconds"),
-        ("[timeouts]\nudp = \"32d\"", "2:7", "'udp' must be from 1s to 31d"),
-        ("[sysctl]\nconntrack = 1", "2:13", "'conntrack' must be true or false"),
-        ("[sysctl]\nsecure_tcp = 4", "2:14", "'secure_tcp' must be from 0 to 3"),
-        ("[sysctl]\nsync_ports = 0", "2:14", "'sync_ports' must be from 1 to 64"),
-        ("[sysctl]\nsync_ports = 3", "2:14", "'sync_ports' must be a power of two"),
-        ("[sysctl]\ncache_bypass = true", "2:1", "unknown key 'cache_bypass'"),
-        ("[sync]\nid = 7", "1:1", "'interface' is missing"),
-        ("[sync]\ninterface = \"\"", "2:13", "'interface' is not an interface's name"),
-        ("[sync]\ninterface = \"eth1\"\nid = -1", "3:6", "'id' must be from 0 to 255"),
-        ("[sync]\ninterface = \"eth1\"\nmax_length = 63", "3:14", "'max_length' must be from 64 to 65507"),
-        ("[sync]\ninterface = \"eth1\"\ngroup = \"x\"", "3:9", "'group' is not a multicast address"),
-        ("[sync]\ninterface = \"eth1\"\nport = 0", "3:8", "'port' must be from 1 to 65535"),
-        ("[sync]\ninterface = \"eth1\"\nttl = 256", "3:7", "'ttl' must be from 1 to 255"),
-        ("[sync]\ninterface = \"eth1\"\nrole = \"MASTER\"", "3:8", "'role' cannot be \"MASTER\""),
-        ("[sync]\ninterface = \"eth1\"\nvirtual_router = \"x\"", "3:18", "there is no virtual router 'x'"),
-        (
-            "[sync]\ninterface = \"eth1\"\n[sysctl]\nbackup_only = true",
-            "4:15",
-            "with role = \"both\" this director is always backup",
-        ),
-        ("[sync]\ninterface = \"eth1\"\nsyncid = 1", "3:1", "unknown key 'syncid'"),
-    ] {
-        root.write("etc/trivet/ipvsd.toml", &format!("{text}\n"));
-        let report = load(root.path()).1.to_string();
-        let wanted = format!("ipvsd.toml:{at}: error: {message}");
-        assert!(report.contains(&wanted), "{wanted:?} is not said, but:\n{report}");
-        assert!(report.ends_with("1 error\n"), "more than one mistake:\n{report}");
     }
 }
