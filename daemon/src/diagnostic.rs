@@ -13,6 +13,11 @@ use std::sync::Arc;
 
 use self::secrets::Secrets;
 
+/// More findings are counted, not told: nobody reads them, and a file of a megabyte may have a hundred thousand.
+const MOST_TOLD: usize = 1_000;
+/// A longer line, in bytes, is not shown.
+const LONGEST_LINE: usize = 4_096;
+
 /// One configuration file as it was read: the text that locations point into.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
@@ -115,10 +120,11 @@ impl Diagnostic {
             Place::File(path) => write!(f, "{}: {}: {}", path.display(), self.severity, self.message)?,
             Place::Text(location) => {
                 write!(f, "{location}: {}: {}", self.severity, self.message)?;
-                if let Some(secrets) = secrets {
+                let line = location.line();
+                if let Some(secrets) = secrets.filter(|_| line.len() <= LONGEST_LINE) {
                     let (number, _) = location.line_and_column();
                     let text = &location.source.text;
-                    let (line, marked) = (location.line(), location.span.clone());
+                    let marked = location.span.clone();
                     let (shown, first, length) = secrets.shown(text, line, marked);
                     let (margin, before) = (" ".repeat(number.to_string().len()), " ".repeat(first));
                     write!(f, "\n {number} | {shown}\n {margin} | {before}{}", underline(length))?;
@@ -202,6 +208,10 @@ impl Report {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
+    fn number_of(&self, severity: Severity) -> usize {
+        self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.diagnostics.is_empty()
     }
@@ -218,7 +228,17 @@ impl fmt::Display for Report {
         sorted.sort_by_key(|diagnostic| diagnostic.place.order());
         // Each source is looked through once, however many findings it has; they follow each other.
         let mut known: Option<(&Arc<Source>, Secrets)> = None;
+        let (errors, warnings) = (self.number_of(Severity::Error), self.number_of(Severity::Warning));
+        // Errors come before warnings where there is no room for all.
+        let mut room = [errors.min(MOST_TOLD), warnings.min(MOST_TOLD.saturating_sub(errors))];
+        let untold = errors + warnings - room[0] - room[1];
         for diagnostic in sorted {
+            let room = match diagnostic.severity {
+                Severity::Error => &mut room[0],
+                Severity::Warning => &mut room[1],
+            };
+            let Some(left) = room.checked_sub(1) else { continue };
+            *room = left;
             if let Some(source) = diagnostic.source()
                 && !known.as_ref().is_some_and(|(of, _)| Arc::ptr_eq(of, source))
             {
@@ -230,8 +250,9 @@ impl fmt::Display for Report {
         if self.diagnostics.is_empty() {
             return Ok(());
         }
-        let errors = self.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
-        let warnings = self.diagnostics.len() - errors;
+        if untold > 0 {
+            writeln!(f, "and {untold} more, which are told when these are mended")?;
+        }
         let mut summary = String::new();
         count(&mut summary, errors, "error");
         count(&mut summary, warnings, "warning");
@@ -250,9 +271,13 @@ fn count(summary: &mut String, number: usize, what: &str) {
 
 /// The candidate that `typed` most likely meant, if any is near enough to be worth saying.
 pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let close_enough = (typed.chars().count() / 3).max(1);
+    let length = typed.chars().count();
+    let close_enough = (length / 3).max(1);
+    // Whatever is typed may be very long.
+    let is_as_long = |candidate: &&str| candidate.chars().count().abs_diff(length) <= close_enough;
     candidates
         .into_iter()
+        .filter(is_as_long)
         .map(|candidate| (edit_distance(&typed.to_lowercase(), &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= close_enough)
         .min_by_key(|(distance, _)| *distance)
@@ -333,10 +358,39 @@ mod tests {
     }
 
     #[test]
+    fn of_very_many_findings_the_errors_are_told_first_and_the_rest_is_counted() {
+        let source = source(&"x\n".repeat(3_000));
+        let mut report = Report::new();
+        for at in 0..1_500 {
+            report.warning(&Location::new(&source, 2 * at..2 * at + 1), "odd");
+        }
+        for at in 1_500..2_000 {
+            report.error(&Location::new(&source, 2 * at..2 * at + 1), "wrong");
+        }
+        let text = report.to_string();
+        let told = |what: &str| text.matches(what).count();
+        assert_eq!((told("error: wrong"), told("warning: odd")), (500, 500));
+        let end = "\nand 1000 more, which are told when these are mended\n500 errors, 1500 warnings\n";
+        assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn a_very_long_line_is_not_shown() {
+        for (length, is_shown) in [(4_090, true), (4_097, false)] {
+            let source = source(&"x".repeat(length));
+            let mut report = Report::new();
+            report.error(&Location::new(&source, 7..8), "wrong");
+            assert_eq!(report.to_string().contains(" 1 | xxx"), is_shown);
+            assert!(report.to_string().contains("toml:1:8: error: wrong"));
+        }
+    }
+
+    #[test]
     fn the_nearest_candidate_is_found_only_when_it_is_near() {
         let keys = ["interface", "priority", "preempt"];
         assert_eq!(nearest("priorty", keys), Some("priority"));
         assert_eq!(nearest("Prioirty", keys), Some("priority"));
         assert_eq!(nearest("colour", keys), None);
+        assert_eq!(nearest(&"priority".repeat(100_000), keys), None);
     }
 }

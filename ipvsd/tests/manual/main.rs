@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests: what cannot be had is a failure")]
 #![allow(unreachable_pub, reason = "a module of a test program")]
 
+mod others;
 #[path = "../../../checkd/tests/manual/page.rs"]
 mod page;
 
@@ -161,32 +162,6 @@ fn the_ranges_of_the_manual_are_those_that_the_reader_names() {
     assert!(compared > 25, "only {compared} ranges were compared");
 }
 
-/// Whether the reader has an answer of its own to a word that is none of its keys.
-fn is_answered(word: &str) -> bool {
-    PLACES.iter().any(|place| {
-        let (report, _) = read(place, &format!("{word} = 1\n"));
-        let unknown = report.split(&format!("unknown key '{word}'")).nth(1);
-        let hint = unknown.and_then(|rest| rest.split("hint: ").nth(1));
-        hint.is_some_and(|hint| !hint.starts_with("the keys here are") && !hint.starts_with("did you mean"))
-    })
-}
-
-#[test]
-fn each_word_of_keepalived_and_ldirectord_in_the_manual_is_ours_too_or_is_answered() {
-    let page = manual();
-    let ours: BTreeSet<_> = asked(&PLACES[0]).into_iter().chain(asked(&PLACES[2])).collect();
-    let mut answered = 0;
-    for key in page.keys.iter().filter(|key| OTHERS.contains(&&*key.section)) {
-        assert!(!key.text.is_empty(), "{}: how is it done here?", key.name);
-        if !ours.contains(&key.name) {
-            assert!(is_answered(&key.name), "ipvsd has no answer to '{}'", key.name);
-            answered += 1;
-        }
-    }
-    assert!(answered > 50, "only {answered} words");
-    assert!(!is_answered(NONSENSE));
-}
-
 #[test]
 fn the_daemons_page_has_each_method_and_each_state() {
     let page = std::fs::read_to_string(tree("man/ipvsd.8")).unwrap();
@@ -208,6 +183,52 @@ fn the_daemons_page_has_each_method_and_each_state() {
     assert_eq!(described, 8);
     for state in ["forwarding", "sorry", "no-servers", "standby", "failed", "pending"] {
         assert!(page.contains(&format!("\n.It Em {state}\n")), "{state} is not in ipvsd(8)");
+    }
+}
+
+/// `servers_in_use` as D-Bus has it.
+fn camel(name: &str) -> String {
+    name.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect()
+}
+
+#[test]
+fn the_daemons_page_has_each_property_and_each_field_of_a_server() {
+    let page = std::fs::read_to_string(tree("man/ipvsd.8")).unwrap();
+    let code = std::fs::read_to_string(tree("ipvsd/src/bus.rs")).unwrap();
+    let items = page.split("\n.It Va ").skip(1).map(|rest| rest.lines().next().unwrap());
+    let described: BTreeSet<&str> = items.flat_map(|item| item.split(" , ")).collect();
+    let properties = code.split("#[zbus(property").skip(1);
+    let properties = properties.map(|rest| rest.split("fn ").nth(1).unwrap().split('(').next().unwrap());
+    let fields = code.split("(\"").skip(1).filter(|rest| rest.contains("\", Variant::from("));
+    let fields = fields
+        .map(|rest| rest.split('"').next().unwrap())
+        .filter(|word| word.starts_with(char::is_uppercase));
+    let told: BTreeSet<String> = properties.map(camel).chain(fields.map(str::to_owned)).collect();
+    assert!(told.len() > 30, "{told:?}");
+    assert_eq!(described, told.iter().map(String::as_str).collect());
+}
+
+#[test]
+fn the_daemons_page_has_each_file_and_signal() {
+    let page = std::fs::read_to_string(tree("man/ipvsd.8")).unwrap();
+    let root = TempRoot::new();
+    let below = |path: &Path| format!("/{}", path.strip_prefix(root.path()).unwrap().display());
+    let files = [
+        below(ipvsd::orders::OrdersFile::new(root.path()).path()),
+        below(ipvsd::owned::OwnedFile::new(root.path()).path()),
+    ];
+    for file in files {
+        assert!(page.contains(&format!("\n.It Pa {file}\n")), "{file} is not in ipvsd(8)");
+    }
+    let code = std::fs::read_to_string(tree("daemon/src/signals.rs")).unwrap();
+    let signals: BTreeSet<&str> = code
+        .split("Number::SIG")
+        .skip(1)
+        .map(|rest| &rest[..rest.find(|c: char| !c.is_ascii_uppercase()).unwrap()])
+        .collect();
+    assert!(signals.len() > 1, "{signals:?}");
+    for signal in signals {
+        assert!(page.contains(&format!("SIG{signal}")), "SIG{signal} is not in ipvsd(8)");
     }
 }
 
