@@ -84,7 +84,7 @@ fn two_gateways_of_debian_buster_that_balance_by_nat() {
     assert!(matches!(check.kind, Kind::Tcp) && web.check.as_deref() == Some("slow-tcp"));
     let router = setup.router("gateway");
     assert_eq!(addresses(router), ["192.168.100.10", "10.0.10.50"]);
-    assert_eq!((router.vrid.0, router.settings.priority.0), (1, 100));
+    assert_eq!((router.vrid.get(), router.settings.priority.0), (1, 100));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn direct_routing_on_debian_lenny() {
     assert_eq!((check.interval, check.timeout), (10 * SECOND, 5 * SECOND));
     let router = setup.router("web-route");
     assert_eq!(addresses(router), ["10.0.0.1"]);
-    assert_eq!((router.vrid.0, router.settings.priority.0), (200, 101));
+    assert_eq!((router.vrid.get(), router.settings.priority.0), (200, 101));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn two_ubuntu_machines_that_share_an_address() {
     let setup = setup(&["vrrp.d/shared-address"]);
     let router = setup.router("shared-address");
     assert_eq!(addresses(router), ["192.168.1.153"]);
-    assert_eq!((router.vrid.0, router.settings.priority.0), (51, 101));
+    assert_eq!((router.vrid.get(), router.settings.priority.0), (51, 101));
 }
 
 #[test]

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use daemon::testing::fuzz::fuzz;
 
 /// Inputs for each reader where nothing else is asked for.
-const INPUTS: u64 = 30_000;
+const INPUTS: u64 = 10_000;
 /// Reading files takes longer than reading bytes.
-const FILES: u64 = 4_000;
+const FILES: u64 = 1_500;
 
 fn tree(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
