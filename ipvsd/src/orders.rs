@@ -104,6 +104,10 @@ impl OrdersFile {
         Self { path: below(root, "/var/lib/trivet/ipvsd/orders"), strange: Vec::new() }
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What was written last; nothing if nothing was.
     ///
     /// # Errors

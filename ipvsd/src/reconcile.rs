@@ -56,10 +56,12 @@ pub fn order(changes: &mut [Change], rank: impl Fn(&ServiceKey) -> u64) {
     }
     changes.sort_by_cached_key(|change| {
         let key = change.key();
-        match change {
-            Change::DelService { .. } => (2, Reverse(0)),
-            _ if growing.contains(&key) => (1, Reverse(rank(&key))),
-            _ => (0, Reverse(0)),
+        if matches!(change, Change::DelService { .. }) {
+            (2, Reverse(0))
+        } else if growing.contains(&key) {
+            (1, Reverse(rank(&key)))
+        } else {
+            (0, Reverse(0))
         }
     });
 }

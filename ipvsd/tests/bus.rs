@@ -2,11 +2,13 @@
 
 mod common;
 
+use std::collections::HashMap;
+
 use common::{Bus, FakeCheckd, Ipvsd, own_network, wait_for};
 use daemon::testing::TempRoot;
 use futures_util::StreamExt as _;
 use nix::sys::signal::Signal;
-use zbus::{MatchRule, MessageStream, connection};
+use zbus::{MatchRule, MessageStream, OwnedVariant, connection};
 
 const WEB: &str = "address = \"10.0.10.50:80\"\nscheduler = \"rr\"\ncheck = \"tcp\"\n\
                    [[server]]\naddress = \"192.168.100.101:80\"\n[[server]]\naddress = \"192.168.100.102:80\"\n";
@@ -114,7 +116,7 @@ fn a_reload_is_all_or_nothing_and_registers_the_new_set() {
 }
 
 #[test]
-fn a_change_of_health_is_announced_with_the_new_values() {
+fn a_change_of_health_is_announced_and_whoever_wants_the_rows_asks_for_them() {
     let (root, bus) = (root(), Bus::new());
     let checkd = FakeCheckd::new(&bus);
     let _ipvsd = Ipvsd::start(&root, &bus);
@@ -130,15 +132,18 @@ fn a_change_of_health_is_announced_with_the_new_values() {
         let mut signals = MessageStream::for_match_rule(rule, &connection, None).await?;
         checkd.say("tcp", "192.168.100.101:80", "down");
         while let Some(message) = signals.next().await {
-            let text = format!("{:?}", message?.body().deserialize::<zbus::OwnedStructure>()?);
-            if text.contains("said down") {
-                return Ok(text);
+            let message = message?;
+            let body = message.body();
+            let (interface, _, asked_for): (String, HashMap<String, OwnedVariant>, Vec<String>) =
+                body.deserialize()?;
+            if asked_for == ["Servers"] {
+                return Ok(interface);
             }
         }
         Err(zbus::Error::Failure("no signal".into()))
     });
-    let changed = changed.unwrap();
-    assert!(changed.contains("org.trivet.Ipvs1.Service") && changed.contains("Servers"), "{changed}");
+    assert_eq!(changed.unwrap(), "org.trivet.Ipvs1.Service");
+    wait_for("the new row", || bus.servers("web").contains("said down").then_some(()));
 }
 
 #[test]
