@@ -23,17 +23,21 @@ impl<T> Located<T> {
     }
 }
 
+/// Keys that most tables are asked for.
+const KEYS: usize = 24;
+
 /// Reads one table. Drop it only through [`Reader::finish`], or unknown keys go unseen.
 #[derive(Debug)]
 pub struct Reader<'a> {
     table: &'a Table,
     report: &'a mut Report,
+    /// Some of them several times.
     asked: Vec<&'static str>,
 }
 
 impl<'a> Reader<'a> {
     pub fn new(table: &'a Table, report: &'a mut Report) -> Self {
-        Self { table, report, asked: Vec::new() }
+        Self { table, report, asked: Vec::with_capacity(KEYS) }
     }
 
     /// For the caller's own checks between two reads.
@@ -43,9 +47,7 @@ impl<'a> Reader<'a> {
 
     /// The value of a key as it stands, for forms that no other method reads.
     pub fn value(&mut self, key: &'static str) -> Option<&'a Value> {
-        if !self.asked.contains(&key) {
-            self.asked.push(key);
-        }
+        self.asked.push(key);
         self.table.entries.get(key).map(|entry| &entry.value)
     }
 
@@ -210,10 +212,21 @@ impl<'a> Reader<'a> {
             let hint = match (other, nearest(key, self.asked.iter().copied())) {
                 (Some((_, advice)), _) => (*advice).to_owned(),
                 (None, Some(word)) => format!("did you mean '{word}'?"),
-                (None, None) => format!("the keys here are {}", self.asked.join(", ")),
+                (None, None) => format!("the keys here are {}", self.keys().join(", ")),
             };
             self.report.error(&entry.key_at, format!("unknown key '{key}'")).hint(hint);
         }
+    }
+
+    /// Each once, in the order in which they were asked for.
+    fn keys(&self) -> Vec<&'static str> {
+        let mut keys = Vec::new();
+        for key in &self.asked {
+            if !keys.contains(key) {
+                keys.push(*key);
+            }
+        }
+        keys
     }
 
     fn wrong_type<T>(&mut self, key: &str, value: &Value, wanted: &str) -> Option<T> {

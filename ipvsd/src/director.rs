@@ -7,6 +7,7 @@
 
 mod book;
 mod drains;
+mod losses;
 mod moves;
 mod orders;
 mod reading;
@@ -26,6 +27,7 @@ use nix::errno::Errno;
 
 use self::book::Book;
 use self::drains::Drain;
+use self::losses::Losses;
 pub use self::orders::{Request, Verb};
 use self::rounds::Rounds;
 use self::seats::{Seat, Seats};
@@ -235,9 +237,8 @@ pub struct Director {
     unread: BTreeSet<ServiceKey>,
     /// The kernel failed to answer, and we ask once more before we believe it; meanwhile nothing is changed.
     doubt: Option<Fault>,
-    /// In which order services lost servers: the higher, the later.
-    losses: HashMap<ServiceKey, u64>,
-    last_loss: u64,
+    /// In which order services lost servers.
+    losses: Losses,
     /// When servers that came up are put into the table, and when that was first due.
     flush_at: Option<Instant>,
     ups_since: Option<Instant>,
@@ -276,8 +277,7 @@ impl Director {
             rounds: Rounds::default(),
             unread: BTreeSet::new(),
             doubt: None,
-            losses: HashMap::new(),
-            last_loss: 0,
+            losses: Losses::default(),
             flush_at: None,
             ups_since: None,
             dump_at: None,

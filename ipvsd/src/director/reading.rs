@@ -9,7 +9,7 @@ use log::Level;
 
 use super::{Action, Actions, Director, Fault, Kernel, Moment};
 use crate::reconcile::diff_service;
-use crate::table::{Change, Dump, Entry, List, Servers, ServiceKey, Table};
+use crate::table::{Change, Dump, Entry, List, Servers, Service, ServiceKey, Table};
 
 /// A kernel that cannot be read is tried again after this long: while it has no IPVS each try makes it run modprobe.
 const FAULT_RETRY: Duration = Duration::from_secs(2);
@@ -165,7 +165,7 @@ impl Director {
             return actions.push(Action::Dump);
         }
         self.rounds.listed(at.now, self.settings.resync, took);
-        let changed = self.compare_list(services);
+        let changed = self.compare_list(at.now, services);
         let hurried = !changed.is_empty();
         if let Kernel::Read(dump) = &mut self.kernel {
             dump.rest = rest;
@@ -186,7 +186,7 @@ impl Director {
     }
 
     /// Take over what a list says into our picture; what it says of ours that is not as we left it.
-    fn compare_list(&mut self, services: Vec<(ServiceKey, crate::table::Service)>) -> Vec<Drift> {
+    fn compare_list(&mut self, now: Instant, services: Vec<(ServiceKey, Service)>) -> Vec<Drift> {
         let Kernel::Read(dump) = &mut self.kernel else { return Vec::new() };
         let mut drifts = Vec::new();
         let order: Vec<ServiceKey> = services.iter().map(|(key, _)| *key).collect();
@@ -209,7 +209,6 @@ impl Director {
         // In the kernel's own order, in which `ipvsadm -C` goes through them.
         let order = std::mem::replace(&mut dump.order, order);
         let others: Vec<ServiceKey> = dump.table.keys().copied().collect();
-        let mut lost = Vec::new();
         for key in order.into_iter().chain(others).filter(|key| !found.contains(key)) {
             let Some(known) = dump.table.remove(&key) else { continue };
             if self.owned.contains(&key) {
@@ -217,13 +216,12 @@ impl Director {
             }
             self.unread.remove(&key);
             self.rounds.read_at.remove(&key);
-            lost.push(key);
+            self.losses.add(now, key, known.servers.len());
         }
-        if !lost.is_empty() {
+        if dump.connections.keys().any(|key| !found.contains(key)) {
             Arc::make_mut(&mut dump.connections).retain(|key, _| found.contains(key));
         }
         self.dirty.extend(drifts.iter().filter_map(|drift| self.fronts.get(&drift.key).cloned()));
-        self.note_losses(&lost);
         drifts
     }
 
@@ -283,8 +281,8 @@ impl Director {
         self.dirty.extend(self.fronts.get(&key).cloned());
         let is_drift = !was_unread && self.owned.contains(&key);
         let drift = is_drift.then(|| Drift::of(key, &before, Some(known))).flatten();
-        if drift.is_some() {
-            self.note_losses(&[key]);
+        if before.servers.len() > known.servers.len() {
+            self.losses.add(at.now, key, before.servers.len() - known.servers.len());
         }
         drift
     }

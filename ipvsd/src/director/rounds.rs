@@ -12,7 +12,7 @@ const SLICE: Duration = Duration::from_millis(5);
 /// Before anything is known of their cost, and at least: services of one slice.
 const FEW: usize = 16;
 /// The servers may take one part in this many of our time, and so may the list.
-const SHARE: u32 = 10;
+const SHARE: u32 = 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Rounds {

@@ -15,12 +15,12 @@ use crate::table::{ServiceKey, Table};
 
 /// More servers than this that change in one answer are reported as one number.
 const VERDICT_REPORTS: usize = 50;
-/// So many servers that come up at once are a crowd.
-const CROWD: usize = 500;
-/// When so long no crowd has come, it was the last one.
-const LULL: Duration = Duration::from_millis(200);
-/// Nobody waits longer for more.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// What the kernel looks through in a moment: deleted servers, for each that is added.
+const MANY_STEPS: u64 = 5_000_000;
+/// When so long nobody has come, that was the last one.
+const LULL: Duration = Duration::from_millis(500);
+/// Nobody waits longer for others.
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
 
 impl Director {
     pub(super) fn answered(&mut self, at: Moment, answers: &[Answer], actions: &mut Actions) {
@@ -51,11 +51,12 @@ impl Director {
         self.log_verdicts(&changed, actions);
     }
 
-    /// Servers that came up wait for the end of the loop's turn, so that many of them are one batch. A crowd of them is
-    /// hardly the last one: together they cost the kernel much less (see [`crate::reconcile::order`]).
+    /// Servers that came up wait for the end of the loop's turn, so that many of them are one batch. Where that saves the
+    /// kernel much (see [`crate::reconcile::order`]) they wait for those that come after them, too.
     fn wait_for_more(&mut self, now: Instant, number: usize) {
         let since = *self.ups_since.get_or_insert(now);
-        let wait = if number < CROWD { Duration::ZERO } else { LULL };
+        let steps = u64::try_from(number).unwrap_or(u64::MAX).saturating_mul(self.losses.deleted(now));
+        let wait = if steps < MANY_STEPS { Duration::ZERO } else { LULL };
         let due = (now + wait).min(since + LONGEST_WAIT);
         self.flush_at = Some(self.flush_at.map_or(due, |former| former.max(due)));
     }

@@ -126,7 +126,7 @@ impl Director {
         self.fronts = fronts.collect();
         self.seats = Seats::of(&self.settings);
         let fronts = &self.fronts;
-        self.losses.retain(|key, _| fronts.contains_key(key));
+        self.losses.retain(|key| fronts.contains_key(key));
     }
 
     /// Think about every service that something was learnt about, but for those whose servers must be read first. The

@@ -78,17 +78,9 @@ impl Director {
         }
         let mut ready: Vec<Change> =
             changes.into_iter().filter(|change| !self.is_held(now, change)).collect();
-        order(&mut ready, |key| self.losses.get(key).copied().unwrap_or(0));
+        order(&mut ready, |key| self.losses.rank(key));
         if !ready.is_empty() {
             actions.push(Action::Apply(ready));
-        }
-    }
-
-    /// These services lost servers, in this order.
-    pub(super) fn note_losses(&mut self, keys: &[ServiceKey]) {
-        for key in keys.iter().filter(|key| self.fronts.contains_key(key)) {
-            self.last_loss += 1;
-            self.losses.insert(*key, self.last_loss);
         }
     }
 
@@ -109,17 +101,21 @@ impl Director {
             Ok(failures) => failures.into_iter().collect(),
             Err(fault) => return self.note_fault(now, fault, actions),
         };
-        let mut lost = Vec::new();
         if let Kernel::Read(dump) = &mut self.kernel {
             let done = changes.iter().enumerate().filter(|(index, _)| !failures.contains_key(index));
             for (_, change) in done {
-                change.apply_to(&mut dump.table);
-                if matches!(change, Change::DelServer { .. } | Change::DelService { .. }) {
-                    lost.push(change.key());
+                let servers = dump.table.get(&change.key()).map_or(0, |entry| entry.servers.len());
+                match change {
+                    Change::DelService { key } => self.losses.add(now, *key, servers),
+                    Change::DelServer { key, .. } => self.losses.add(now, *key, 1),
+                    Change::NewService { .. }
+                    | Change::SetService { .. }
+                    | Change::NewServer { .. }
+                    | Change::SetServer { .. } => {}
                 }
+                change.apply_to(&mut dump.table);
             }
         }
-        self.note_losses(&lost);
         for changes in changes.chunk_by(|one, next| one.key() == next.key()) {
             let Some(key) = changes.first().map(Change::key) else { continue };
             self.touched.extend(self.fronts.get(&key).cloned());

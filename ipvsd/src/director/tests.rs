@@ -369,54 +369,55 @@ fn a_single_failure_of_the_kernel_is_not_believed_and_nothing_is_changed_until_i
     assert_eq!(scene.said("no memory; trying again"), 1);
 }
 
-#[test]
-fn a_crowd_of_servers_that_return_is_waited_for_and_a_single_one_is_not() {
-    let services: Vec<(String, _)> = (0..200).map(|number| (format!("web-{number}"), number)).collect();
-    let servers: Vec<u8> = (1..=200).collect();
-    let services: Vec<_> =
-        services.iter().map(|(name, number)| (name.as_str(), service(*number, &servers[..2]))).collect();
-    let mut scene = Scene::new(settings(&services)).started();
-    let targets: Vec<(u8, _)> = servers.iter().map(|server| (*server, Up)).collect();
-    scene.answer(&targets[..1]);
-    scene.turn();
-    assert_eq!(scene.weights(0), [(1, 1)], "a single one is in use at the end of the turn");
-    // Many at once: the first part waits for the next one.
-    let crowd = |server| -> Vec<Answer> {
-        let address = |service: u16| std::net::SocketAddr::from(([10, 0, 0, server], service));
-        let target = |service| Target { check: "http".into(), address: address(service) };
-        let answer = |service| Answer {
-            target: target(service),
-            verdict: Up,
-            reason: "".into(),
-            since: 1,
-            weight: None,
-        };
-        (0..600).map(answer).collect()
+/// So many servers of one service, all of which the check calls this.
+fn crowd(service: u8, verdict: crate::health::Verdict) -> Vec<Answer> {
+    let target = |port| {
+        let address = std::net::SocketAddr::from(([10, 0, 0, service], port));
+        Target { check: "http".into(), address }
     };
-    let many: Vec<(String, _)> = (0..2)
-        .map(|number| {
-            let mut service = service(number, &[]);
-            for answer in crowd(number + 1) {
-                let backend = crate::service::Backend {
-                    ip: answer.target.address.ip(),
-                    port: Some(answer.target.address.port()),
-                };
-                let like = scene::service(0, &[1]).servers.pop_first().unwrap().1;
-                let server = crate::service::RealServer { target: answer.target.address, ..like };
-                service.servers.insert(backend, server);
-            }
-            (format!("many-{number}"), service)
-        })
-        .collect();
-    let many: Vec<_> = many.iter().map(|(name, service)| (name.as_str(), service.clone())).collect();
-    let mut scene = Scene::new(settings(&many)).started();
-    scene.event(Event::Answered(crowd(1)));
+    let answer = |port| Answer { target: target(port), verdict, reason: "".into(), since: 1, weight: None };
+    (1..=3_000).map(answer).collect()
+}
+
+fn crowded(number: u8) -> crate::service::VirtualService {
+    let mut crowded = service(number, &[1]);
+    let (_, like) = crowded.servers.pop_first().unwrap();
+    for answer in crowd(number, Up) {
+        let address = answer.target.address;
+        let backend = crate::service::Backend { ip: address.ip(), port: Some(address.port()) };
+        crowded.servers.insert(backend, crate::service::RealServer { target: address, ..like.clone() });
+    }
+    crowded
+}
+
+#[test]
+fn a_crowd_that_returns_is_waited_for_where_the_kernel_keeps_many_deleted_servers_and_nowhere_else() {
+    let both = settings(&[("mail", crowded(51)), ("web", crowded(50))]);
+    let mut scene = Scene::new(both).started();
+    let servers = |scene: &Scene| [50, 51].map(|number| scene.table[&key(number)].servers.len());
+    let turn = |scene: &mut Scene, number, verdict| {
+        scene.event(Event::Answered(crowd(number, verdict)));
+        scene.turn();
+    };
+    turn(&mut scene, 50, Up);
+    turn(&mut scene, 51, Up);
+    assert_eq!(servers(&scene), [3_000, 3_000], "there is nothing to look through");
+    turn(&mut scene, 50, Down);
+    turn(&mut scene, 51, Down);
+    assert_eq!(servers(&scene), [0, 0]);
+    turn(&mut scene, 50, Up);
+    scene.pass(Duration::from_millis(400));
+    assert_eq!(servers(&scene), [0, 0], "more may come");
+    turn(&mut scene, 51, Up);
+    scene.applied.clear();
+    scene.pass(Duration::from_millis(600));
+    assert_eq!(servers(&scene), [3_000, 3_000]);
+    assert_eq!(scene.applied[0].key(), key(51), "the last one that went is the first one that returns");
+    // A single one does not wait.
+    scene.event(Event::Answered(crowd(50, Down)));
+    scene.event(Event::Answered(crowd(50, Up)[..1].to_vec()));
     scene.turn();
-    scene.pass(Duration::from_millis(150));
-    assert!(scene.table[&key(0)].servers.is_empty(), "more may come");
-    scene.event(Event::Answered(crowd(2)));
-    scene.pass(Duration::from_millis(210));
-    assert_eq!(scene.table[&key(0)].servers.len() + scene.table[&key(1)].servers.len(), 1_200);
+    assert_eq!(servers(&scene), [1, 3_000]);
 }
 
 #[test]
