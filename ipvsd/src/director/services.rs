@@ -70,6 +70,20 @@ impl Run {
         u16::try_from(share).map_or(Share::WHOLE, |share| Share(share.min(1000)))
     }
 
+    /// A server that was found with a part of its weight was starting slowly when we went: it goes on from there.
+    fn resume(&mut self, now: Instant, backend: &Backend, full: u32) {
+        let Some(admission) = self.admissions.get_mut(backend) else { return };
+        let Admission::AsFound(found) = *admission else { return };
+        *admission = Admission::Admitted;
+        let found = u32::from(found);
+        if found == 0 || found >= full {
+            return;
+        }
+        if let Some(since) = now.checked_sub(self.service.slow_start * found / full) {
+            self.ramps.insert(*backend, since);
+        }
+    }
+
     /// When the share of a server that starts slowly is another one.
     fn next_step(&self, now: Instant) -> Option<Instant> {
         let step = step(self.service.slow_start);
@@ -197,10 +211,11 @@ impl Director {
     /// as it is.
     pub(crate) fn is_here(&self, service: &VirtualService) -> bool {
         let Some(router) = &service.while_active else { return true };
-        self.is_active(router).unwrap_or_else(|| {
-            let table = self.table();
-            service.fronts.iter().any(|front| table.is_some_and(|table| table.contains_key(front)))
-        })
+        // What was wanted stays so, even if somebody has removed it since.
+        let is_there = |front| {
+            self.desired.contains_key(front) || self.table().is_some_and(|table| table.contains_key(front))
+        };
+        self.is_active(router).unwrap_or_else(|| service.fronts.iter().any(is_there))
     }
 
     pub(crate) fn standing(
@@ -247,9 +262,11 @@ impl Director {
         let service = Arc::clone(&run.service);
         for (backend, server) in &service.servers {
             let standing = self.standing(now, name, run, backend, server);
-            if standing.full_weight(server).is_some() {
+            if let Some(full) = standing.full_weight(server) {
                 if run.out.remove(backend) {
                     run.ramps.insert(*backend, now);
+                } else if matches!(standing.health, Health::Up(_)) {
+                    run.resume(now, backend, full);
                 }
             } else {
                 run.ramps.remove(backend);

@@ -176,11 +176,17 @@ impl Director {
         if self.refusals.is_empty() {
             return;
         }
-        for key in changes.iter().map(Change::key).filter(|key| !seen.contains(key)) {
-            let held = self.refusals.get(&key).and_then(|refusal| refusal.held_until);
-            if held.is_none_or(|until| until <= now) && self.refusals.remove(&key).is_some() {
-                actions.log(Level::Info, format!("{}: the kernel has taken it now", self.name_of(&key)));
-            }
+        // Not by what others of its servers were granted: only when nothing is missing any more.
+        let is_complete = |key: &ServiceKey| {
+            let known = self.table().and_then(|table| table.get(key));
+            known == self.desired.get(key)
+        };
+        let keys: BTreeSet<ServiceKey> = changes.iter().map(Change::key).collect();
+        let relieved: Vec<_> =
+            keys.into_iter().filter(|key| self.refusals.contains_key(key) && is_complete(key)).collect();
+        for key in relieved {
+            self.refusals.remove(&key);
+            actions.log(Level::Info, format!("{}: the kernel has taken it now", self.name_of(&key)));
         }
     }
 

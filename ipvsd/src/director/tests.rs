@@ -286,6 +286,28 @@ fn an_unknown_scheduler_is_that_services_failure_and_not_tried_all_the_time() {
 }
 
 #[test]
+fn a_server_that_the_kernel_refuses_is_told_until_it_is_taken_whatever_becomes_of_the_others() {
+    let mut scene = Scene::new(web());
+    scene.refuse = |change| match change {
+        Change::NewServer { address, .. } if *address == server_address(101) => Some(Errno::EINVAL),
+        _ => None,
+    };
+    let mut scene = scene.started();
+    scene.answer(&[(101, Up), (102, Up)]);
+    scene.turn();
+    for verdict in [Down, Up] {
+        scene.answer(&[(102, verdict)]);
+        scene.turn();
+        assert!(scene.director.refusals.contains_key(&key(50)));
+    }
+    assert_eq!(scene.said("has taken it"), 0);
+    scene.refuse = |_| None;
+    scene.pass(Duration::from_secs(2));
+    assert!(scene.director.refusals.is_empty());
+    assert_eq!(scene.said("has taken it"), 1);
+}
+
+#[test]
 fn a_table_that_changes_under_our_hands_is_read_again_and_put_right_at_once() {
     let mut scene = Scene::new(web()).started();
     scene.answer(&[(101, Up), (102, Up)]);

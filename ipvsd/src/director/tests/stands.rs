@@ -198,3 +198,42 @@ fn a_restart_changes_no_weight_and_brings_no_dead_server_back_before_its_check_h
     scene.pass(Duration::from_secs(60));
     assert_eq!((scene.weights(50), &scene.applied), (vec![(101, 40)], &Vec::new()));
 }
+
+#[test]
+fn a_server_that_starts_slowly_goes_on_from_where_it_was_after_a_restart() {
+    let mut slow = service(50, &[101, 102]);
+    slow.slow_start = Duration::from_secs(20);
+    slow.servers.values_mut().for_each(|server| server.weight = 100);
+    let settings = || settings(&[("web", slow.clone())]);
+    let mut scene = Scene::new(settings()).started();
+    scene.answer(&[(101, Up), (102, Down)]);
+    scene.turn();
+    scene.answer(&[(102, Up)]);
+    scene.turn();
+    scene.pass(Duration::from_secs(10));
+    let before = scene.weights(50);
+    assert!((40..60).contains(&before[1].1), "{before:?}");
+    let mut scene = scene.restarted(settings());
+    scene.answer(&[(101, Up), (102, Up)]);
+    scene.turn();
+    let after = scene.weights(50);
+    assert!(after[0] == (101, 100) && (40..60).contains(&after[1].1), "{after:?}");
+    scene.pass(Duration::from_secs(11));
+    assert_eq!(scene.weights(50), [(101, 100), (102, 100)]);
+}
+
+#[test]
+fn a_service_of_a_router_that_nothing_is_known_of_is_repaired_if_it_was_there() {
+    let mut bound = service(50, &[101]);
+    bound.while_active = Some("gateway".into());
+    let mut scene = Scene::new(settings(&[("web", bound)])).started();
+    scene.event(Event::Routers(BTreeMap::from([(Arc::from("gateway"), Role::Active)])));
+    scene.answer(&[(101, Up)]);
+    scene.turn();
+    assert_eq!(scene.weights(50), [(101, 1)]);
+    scene.event(Event::Routers(BTreeMap::new()));
+    scene.table.clear();
+    scene.pass(Duration::from_secs(2));
+    assert_eq!(scene.weights(50), [(101, 1)]);
+    assert_eq!(scene.said("changed by others"), 1);
+}
