@@ -4,8 +4,11 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 #![allow(clippy::unwrap_used, reason = "as in every test")]
 
+pub(crate) mod table;
+
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -32,13 +35,28 @@ const GLANCE: Duration = Duration::from_millis(10);
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let clock = Clock::new().unwrap();
     let end = clock.now() + PATIENCE;
-    let (_never, pause) = channel::<()>();
     loop {
         if let Some(found) = look() {
             return found;
         }
         assert!(clock.now() < end, "waited in vain: {what}");
-        let _ = pause.recv_timeout(GLANCE);
+        pause(GLANCE);
+    }
+}
+
+/// For what is about time itself: how often something happens, and that nothing happens any more.
+pub(crate) fn pause(time: Duration) {
+    let (_never, pause) = channel::<()>();
+    let _ = pause.recv_timeout(time);
+}
+
+/// Look again and again for so long.
+pub(crate) fn all_the_while(time: Duration, mut look: impl FnMut()) {
+    let clock = Clock::new().unwrap();
+    let end = clock.now() + time;
+    while clock.now() < end {
+        look();
+        pause(GLANCE);
     }
 }
 
@@ -189,6 +207,8 @@ type Row = (String, String, String, String, u64, i32);
 #[derive(Default)]
 struct Knowledge {
     states: BTreeMap<(String, String), String>,
+    /// Of whole machines, whatever is asked of them.
+    hosts: BTreeMap<IpAddr, String>,
     watched: Vec<Vec<(String, String)>>,
     generation: u64,
 }
@@ -196,15 +216,22 @@ struct Knowledge {
 impl Knowledge {
     fn row(&self, check: &str, address: &str) -> Row {
         let state = self.states.get(&(check.to_owned(), address.to_owned()));
-        let state = state.cloned().unwrap_or_else(|| "unknown".into());
+        let state =
+            state.or_else(|| self.hosts.get(&host(address))).cloned().unwrap_or_else(|| "unknown".into());
         (check.to_owned(), address.to_owned(), state.clone(), format!("said {state}"), 1, -1)
     }
+}
+
+/// The machine of a target, which may be written without a port.
+fn host(address: &str) -> IpAddr {
+    let ip = address.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| address.parse());
+    ip.unwrap_or_else(|_| panic!("'{address}' is not the address of a target"))
 }
 
 /// A checkd that says what it is told to say.
 pub(crate) struct FakeCheckd {
     knowledge: Arc<Mutex<Knowledge>>,
-    changes: Option<Sender<(u64, Row)>>,
+    changes: Option<Sender<(u64, Vec<Row>)>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -249,7 +276,25 @@ impl FakeCheckd {
         let mut knowledge = self.knowledge.lock().unwrap();
         knowledge.states.insert((check.to_owned(), address.to_owned()), state.to_owned());
         knowledge.generation += 1;
-        self.announce(knowledge.generation, knowledge.row(check, address));
+        self.announce(knowledge.generation, vec![knowledge.row(check, address)]);
+    }
+
+    /// As [`FakeCheckd::say_of_hosts`], to be said when somebody asks.
+    pub(crate) fn learn_of_hosts(&self, hosts: &[(IpAddr, &str)]) {
+        let mut knowledge = self.knowledge.lock().unwrap();
+        knowledge.hosts.extend(hosts.iter().map(|(host, state)| (*host, (*state).to_owned())));
+    }
+
+    /// Everything that is asked of these machines has this answer, from now on and in one batch.
+    pub(crate) fn say_of_hosts(&self, hosts: &[(IpAddr, &str)]) {
+        self.learn_of_hosts(hosts);
+        let mut knowledge = self.knowledge.lock().unwrap();
+        let asked = knowledge.watched.last().cloned().unwrap_or_default();
+        let is_meant = |address: &str| hosts.iter().any(|(meant, _)| *meant == host(address));
+        let rows = asked.iter().filter(|(_, address)| is_meant(address));
+        let rows = rows.map(|(check, address)| knowledge.row(check, address)).collect();
+        knowledge.generation += 1;
+        self.announce(knowledge.generation, rows);
     }
 
     /// Announce a change that is older than the last answer to `Watch`.
@@ -257,12 +302,12 @@ impl FakeCheckd {
         let generation = self.knowledge.lock().unwrap().generation;
         let row =
             (check.to_owned(), address.to_owned(), state.to_owned(), format!("said {state} late"), 1, -1);
-        self.announce(generation, row);
+        self.announce(generation, vec![row]);
     }
 
-    fn announce(&self, generation: u64, row: Row) {
+    fn announce(&self, generation: u64, rows: Vec<Row>) {
         if let Some(changes) = &self.changes {
-            changes.send((generation, row)).unwrap();
+            changes.send((generation, rows)).unwrap();
         }
     }
 
@@ -284,7 +329,7 @@ impl Drop for FakeCheckd {
 async fn serve(
     address: String,
     knowledge: Arc<Mutex<Knowledge>>,
-    changes: Receiver<(u64, Row)>,
+    changes: Receiver<(u64, Vec<Row>)>,
 ) -> zbus::Result<()> {
     let connection = connection::Builder::address(address.as_str())
         .serve_at("/org/trivet/Check1", Manager(Arc::clone(&knowledge)))
@@ -293,8 +338,7 @@ async fn serve(
         .await?;
     loop {
         match changes.try_recv() {
-            Ok((generation, row)) => {
-                let body = (generation, vec![row]);
+            Ok(body) => {
                 let interface = "org.trivet.Check1.Manager";
                 let path = "/org/trivet/Check1";
                 connection.emit_signal(None::<&str>, path, interface, "HealthChanged", &body).await?;
@@ -350,9 +394,19 @@ impl Ipvsd {
         Some(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned())
     }
 
+    /// Before that a signal may find nobody who listens.
+    pub(crate) fn wait_until_ready(&self) {
+        wait_for("the word to systemd that ipvsd is ready", || {
+            self.notified().filter(|text| text.contains("READY=1"))
+        });
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap());
-        kill(pid, signal).unwrap();
+        kill(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.process.id()).unwrap())
     }
 
     /// End it as systemd does; what it ended with.
