@@ -177,18 +177,16 @@ impl World {
         let is_done = wait_for(&format!("an answer to {verb} {name} {server}"), || {
             let done = match verb {
                 "SetWeight" => bus.verb(name, verb, &(&*server, u16::try_from(weight).unwrap(), "chaos")),
-                "Drain" => bus.verb(name, verb, &(&*server, 60_u64, "chaos")),
+                "Drain" => bus.verb(name, verb, &(&*server, 60_u32, "chaos")),
                 "Disable" => bus.verb(name, verb, &(&*server, "chaos")),
                 _ => bus.verb(name, verb, &(&*server,)),
             };
             match done {
                 Ok(()) => Some(true),
                 Err(error) if NOT_THERE.iter().any(|part| error.to_string().contains(part)) => Some(false),
+                Err(error) if error.to_string().contains("InvalidArgs") => panic!("{error}"),
                 // The bus or the daemon is not there yet, or too busy: again.
-                Err(error) => {
-                    println!("{verb}: {error}");
-                    None
-                }
+                Err(_) => None,
             }
         });
         self.note(&format!(

@@ -32,9 +32,14 @@ const GLANCE: Duration = Duration::from_millis(10);
 ///
 /// # Panics
 /// If it does not within a minute.
-pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_within(PATIENCE, what, look)
+}
+
+/// As [`wait_for`], for what is known to take longer.
+pub(crate) fn wait_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let clock = Clock::new().unwrap();
-    let end = clock.now() + PATIENCE;
+    let end = clock.now() + patience;
     loop {
         if let Some(found) = look() {
             return found;
@@ -211,6 +216,8 @@ struct Knowledge {
     hosts: BTreeMap<IpAddr, String>,
     watched: Vec<Vec<(String, String)>>,
     generation: u64,
+    /// The last generation that went to the bus.
+    sent: u64,
 }
 
 impl Knowledge {
@@ -311,6 +318,12 @@ impl FakeCheckd {
         }
     }
 
+    /// Until everything that was said is on the bus.
+    pub(crate) fn wait_until_sent(&self) {
+        let is_sent = |knowledge: &Knowledge| knowledge.sent == knowledge.generation;
+        wait_for("what was said", || is_sent(&self.knowledge.lock().unwrap()).then_some(()));
+    }
+
     /// Every set that was registered, in order.
     pub(crate) fn watched(&self) -> Vec<Vec<(String, String)>> {
         self.knowledge.lock().unwrap().watched.clone()
@@ -342,6 +355,7 @@ async fn serve(
                 let interface = "org.trivet.Check1.Manager";
                 let path = "/org/trivet/Check1";
                 connection.emit_signal(None::<&str>, path, interface, "HealthChanged", &body).await?;
+                knowledge.lock().unwrap().sent = body.0;
             }
             Err(std::sync::mpsc::TryRecvError::Empty) => daemon::bus::pause(GLANCE).await,
             Err(std::sync::mpsc::TryRecvError::Disconnected) => return connection.close().await,
@@ -358,6 +372,11 @@ pub(crate) struct Ipvsd {
 
 impl Ipvsd {
     pub(crate) fn start(root: &TempRoot, bus: &Bus) -> Self {
+        Self::start_under(&[], root, bus)
+    }
+
+    /// As the last argument of a command that becomes the daemon, such as `strace -D`.
+    pub(crate) fn start_under(command: &[&str], root: &TempRoot, bus: &Bus) -> Self {
         let log = root.path().join("log");
         let file = File::options().append(true).create(true).open(&log).unwrap();
         // With somebody who listens to it, ipvsd logs to stderr, even on a machine with a journal.
@@ -365,7 +384,9 @@ impl Ipvsd {
         let _ = std::fs::remove_file(&socket);
         let notify = UnixDatagram::bind(&socket).unwrap();
         notify.set_nonblocking(true).unwrap();
-        let process = Command::new(program())
+        let mut words = command.iter().map(PathBuf::from).chain([program()]);
+        let process = Command::new(words.next().expect("at least the daemon"))
+            .args(words)
             .arg("--root")
             .arg(root.path())
             .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
