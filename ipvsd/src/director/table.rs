@@ -169,6 +169,11 @@ impl Director {
             if !seen.insert(change.key()) || (look_again && is_surprise(change, *errno)) {
                 continue;
             }
+            // Nor is what its servers are refused while the service itself waits to be tried again.
+            let held = self.refusals.get(&change.key()).and_then(|refusal| refusal.held_until);
+            if !change.is_of_service() && held.is_some_and(|until| now < until) {
+                continue;
+            }
             let reason = refusal(change, *errno);
             let known = self.refusals.get(&change.key()).is_some_and(|refusal| refusal.reason == reason);
             if !known {

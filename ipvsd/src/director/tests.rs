@@ -1,5 +1,6 @@
 mod files;
 mod moves;
+mod kernel_faults;
 mod orders;
 mod random;
 mod settings;
