@@ -293,3 +293,43 @@ fn without_checkd_servers_are_admitted_after_the_grace_time() {
     wait_for_listing("servers that nobody checked", &[SERVICE, FIRST, SECOND]);
     ipvsd.wait_for_log("web: no health answer for 2s (checkd was never heard), using 2 unknown server(s)");
 }
+
+#[test]
+fn a_configuration_that_cannot_work_is_refused_at_check_and_reload_and_the_table_stays() {
+    let Some(_kernel) = kernel() else { return };
+    let (root, bus) = (root(""), Bus::new());
+    let ipvsd = Ipvsd::start(&root, &bus);
+    ipvsd.wait_until_ready();
+    wait_for_listing("the service, unchecked", &[SERVICE, FIRST, SECOND]);
+    let server = "[[server]]\naddress = \"192.168.100.103:80\"\n";
+    let mistakes = [
+        ("a service in two files", "address = \"10.0.10.50:80\"\n".to_owned() + server, "10.0.10.50:80"),
+        ("a server twice", format!("address = \"10.0.10.51:80\"\n{server}{server}"), "192.168.100.103:80"),
+        (
+            "a port on a mark's server",
+            format!("mark = 7\nforward = \"route\"\n{server}"),
+            "192.168.100.103:80",
+        ),
+    ];
+    for (what, text, culprit) in mistakes {
+        root.write("etc/trivet/ipvs.d/wrong.toml", &text);
+        // What is right in it does not count either.
+        root.write("etc/trivet/ipvs.d/web.toml", &web("").replace("rr", "wlc"));
+        let (code, said) = common::check(&root);
+        assert_eq!(code, Some(78), "{what}: {said}");
+        assert!(said.contains("wrong.toml:") && said.contains(culprit), "{what}: {said}");
+        let refusals = || ipvsd.log().matches("not reloaded").count();
+        let before = refusals();
+        ipvsd.signal(Signal::SIGHUP);
+        wait_for(what, || (refusals() > before).then_some(()));
+        assert!(ipvsd.log().contains("wrong.toml:"), "{}", ipvsd.log());
+        common::all_the_while(Duration::from_secs(2), || {
+            assert_eq!(listing(), [SERVICE, FIRST, SECOND], "{what}")
+        });
+        let plan = bus.call::<Vec<String>>("/org/trivet/Ipvs1", "org.trivet.Ipvs1.Manager", "Plan");
+        assert!(plan.as_ref().is_ok_and(Vec::is_empty), "{what}: {plan:?}");
+        std::fs::remove_file(root.path().join("etc/trivet/ipvs.d/wrong.toml")).unwrap();
+    }
+    ipvsd.signal(Signal::SIGHUP);
+    wait_for_listing("the right part of it", &["TCP 10.0.10.50:80 wlc", FIRST, SECOND]);
+}

@@ -447,6 +447,14 @@ impl Drop for Ipvsd {
     }
 }
 
+/// `ipvsd --check`: what it ends with, and what it says.
+pub(crate) fn check(root: &TempRoot) -> (Option<i32>, String) {
+    let output = Command::new(program()).arg("--check").arg("--root").arg(root.path()).output();
+    let output = output.expect("ipvsd can be run");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
 /// Where the machine has the programs to test, if it says so; else where cargo built it.
 fn program() -> PathBuf {
     let installed = std::env::var_os("TRIVET_BIN").map(|folder| PathBuf::from(folder).join("ipvsd"));

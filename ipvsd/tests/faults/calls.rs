@@ -6,7 +6,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use daemon::event_loop::Clock;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sendto, socket,
+};
 use nix::unistd::Pid;
 
 use crate::common::table::{ipvsadm, kernel, wait_for_listing};
@@ -167,4 +171,71 @@ fn a_start_amid_failing_calls_ends_well() {
         drop(ipvsd);
         ipvsadm("-C");
     }
+}
+
+/// The number under which a process can be written to by generic netlink.
+fn netlink_port(pid: Pid) -> u32 {
+    let folder = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let links = folder.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    let inodes: Vec<String> = links
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let sockets = std::fs::read_to_string(format!("/proc/{pid}/net/netlink")).unwrap();
+    let rows = sockets.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // sk, protocol, port, groups, rmem, wmem, dump, locks, drops, inode
+    let mut ours = rows.filter(|row| row[1] == "16" && inodes.iter().any(|inode| inode == row[9]));
+    ours.next().expect("ipvsd has a generic netlink socket")[2].parse().unwrap()
+}
+
+/// A message as the kernel would send it.
+fn forged(kind: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(16 + payload.len()).unwrap();
+    let mut bytes = length.to_ne_bytes().to_vec();
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(2_u16.to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend(0_u32.to_ne_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+#[test]
+fn what_others_than_the_kernel_write_into_the_socket_is_not_believed() {
+    let Some(_kernel) = kernel() else { return };
+    let (root, bus) = (root("check = \"tcp\""), Bus::new());
+    root.write("etc/trivet/ipvsd.toml", "resync_interval = \"100ms\"\n");
+    let checkd = FakeCheckd::new(&bus);
+    checkd.say("tcp", "192.168.100.101:80", "up");
+    checkd.say("tcp", "192.168.100.102:80", "up");
+    let ipvsd = Ipvsd::start(&root, &bus);
+    wait_for_listing("both servers", &[SERVICE, FIRST, SECOND]);
+    let ours =
+        socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_NONBLOCK, SockProtocol::NetlinkGeneric)
+            .unwrap();
+    let to = NetlinkAddr::new(netlink_port(ipvsd.pid()), 0);
+    let (clock, mut sent) = (Clock::new().unwrap(), 0);
+    let began = clock.now();
+    let mut state = "up";
+    while clock.now() - began < Duration::from_secs(4) {
+        // The end of whatever is being asked for: without an error, with one; nonsense; a message that is cut short.
+        for sequence in 0..400 {
+            let (end, refusal) =
+                (forged(3, sequence, &[0; 4]), forged(2, sequence, &(-12_i32).to_ne_bytes()));
+            for bytes in [end, refusal, vec![0xff; 40], forged(2, sequence, &[])[..10].to_vec()] {
+                sent += usize::from(
+                    sendto(std::os::fd::AsRawFd::as_raw_fd(&ours), &bytes, &to, MsgFlags::empty()).is_ok(),
+                );
+            }
+        }
+        state = if state == "up" { "down" } else { "up" };
+        checkd.say("tcp", "192.168.100.101:80", state);
+        ipvsadm("-C");
+        pause(Duration::from_millis(50));
+    }
+    println!("{sent} datagrams were taken");
+    assert!(sent > 1000, "only {sent} datagrams were taken");
+    checkd.say("tcp", "192.168.100.101:80", "up");
+    wait_for_listing("both servers again", &[SERVICE, FIRST, SECOND]);
+    assert!(!ipvsd.log().contains("the kernel refused"), "believed:\n{}", ipvsd.log());
+    assert!(!ipvsd.log().contains("a netlink message is truncated"), "read:\n{}", ipvsd.log());
 }
