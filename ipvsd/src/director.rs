@@ -8,6 +8,7 @@
 mod book;
 mod drains;
 mod moves;
+mod chatter;
 mod orders;
 mod reading;
 mod rounds;
@@ -196,6 +197,7 @@ pub struct Director {
     pub(crate) settings: Settings,
     pub(crate) kernel: Kernel,
     pub(crate) health: HealthBook,
+    chatter: chatter::Chatter,
     pub(crate) orders: Orders,
     /// Those for what is not configured.
     pub(crate) unseated: Arc<Orders>,
@@ -258,6 +260,8 @@ impl Director {
             unseated: Arc::default(),
             drains: BTreeMap::new(),
             book: Book::default(),
+            chatter: chatter::Chatter::default(),
+            orders,
             runs: BTreeMap::new(),
             fronts: HashMap::new(),
             seats: Seats::default(),

@@ -17,7 +17,7 @@ use common::table::kernel;
 use world::World;
 
 /// Rounds end with so many calms.
-const CALMS: u32 = 8;
+const CALMS: u32 = 4;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;

@@ -152,7 +152,7 @@ fn a_start_amid_failing_calls_ends_well() {
     for (calls, errno, when) in [
         (SEND, "ENOBUFS", "1..6"),
         (RECEIVE, "ENOBUFS", "1..9"),
-        (RECEIVE, "ENOMEM", "2+5"),
+        (RECEIVE, "ENOMEM", "3+13"),
         (SEND, "EINTR", "2+3"),
     ] {
         let (root, bus) = (root(""), Bus::new());
@@ -236,6 +236,7 @@ fn what_others_than_the_kernel_write_into_the_socket_is_not_believed() {
     assert!(sent > 1000, "only {sent} datagrams were taken");
     checkd.say("tcp", "192.168.100.101:80", "up");
     wait_for_listing("both servers again", &[SERVICE, FIRST, SECOND]);
-    assert!(!ipvsd.log().contains("the kernel refused"), "believed:\n{}", ipvsd.log());
+    // What was forged was ENOMEM; that others clear the table under our hands may be said.
+    assert!(!ipvsd.log().contains("memory"), "believed:\n{}", ipvsd.log());
     assert!(!ipvsd.log().contains("a netlink message is truncated"), "read:\n{}", ipvsd.log());
 }

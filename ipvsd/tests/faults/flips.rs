@@ -9,9 +9,9 @@ use daemon::testing::TempRoot;
 use crate::common::table::{kernel, wait_for_listing};
 use crate::common::{Bus, FakeCheckd, Ipvsd, all_the_while, pause, wait_for};
 
-const SERVERS: u8 = 10;
-/// Ten servers a hundred times a second.
-const BEAT: Duration = Duration::from_millis(10);
+const SERVERS: u8 = 20;
+/// Twenty servers fifty times a second.
+const BEAT: Duration = Duration::from_millis(20);
 const STORM: Duration = Duration::from_secs(5);
 
 /// Of a process: processor time in hundredths of a second, and its memory in KiB.
