@@ -196,6 +196,10 @@ pub(crate) struct Repairs {
 pub struct Director {
     pub(crate) settings: Settings,
     pub(crate) kernel: Kernel,
+    /// What was said to be wrong with the kernel, and was not yet said to be over.
+    told_fault: Option<Fault>,
+    /// It could not be changed since it could be read, or changed, without more to be done.
+    change_failed: bool,
     pub(crate) health: HealthBook,
     chatter: chatter::Chatter,
     pub(crate) orders: Orders,
@@ -255,6 +259,8 @@ impl Director {
         let mut director = Self {
             settings: Settings::default(),
             kernel: Kernel::Unread,
+            told_fault: None,
+            change_failed: false,
             health: HealthBook::default(),
             orders: Orders::new(),
             unseated: Arc::default(),

@@ -324,7 +324,7 @@ fn a_configuration_that_cannot_work_is_refused_at_check_and_reload_and_the_table
         wait_for(what, || (refusals() > before).then_some(()));
         assert!(ipvsd.log().contains("wrong.toml:"), "{}", ipvsd.log());
         common::all_the_while(Duration::from_secs(2), || {
-            assert_eq!(listing(), [SERVICE, FIRST, SECOND], "{what}")
+            assert_eq!(listing(), [SERVICE, FIRST, SECOND], "{what}");
         });
         let plan = bus.call::<Vec<String>>("/org/trivet/Ipvs1", "org.trivet.Ipvs1.Manager", "Plan");
         assert!(plan.as_ref().is_ok_and(Vec::is_empty), "{what}: {plan:?}");

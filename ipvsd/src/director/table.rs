@@ -107,8 +107,13 @@ impl Director {
     ) {
         let failures: BTreeMap<usize, Errno> = match result {
             Ok(failures) => failures.into_iter().collect(),
-            Err(fault) => return self.note_fault(now, fault, actions),
+            Err(fault) => {
+                self.note_fault(now, fault, actions);
+                self.change_failed = true;
+                return;
+            }
         };
+        self.end_fault(actions);
         let mut lost = Vec::new();
         if let Kernel::Read(dump) = &mut self.kernel {
             let done = changes.iter().enumerate().filter(|(index, _)| !failures.contains_key(index));

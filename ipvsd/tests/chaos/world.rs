@@ -366,7 +366,7 @@ impl World {
         }));
         match settled {
             Ok(since) => {
-                self.note(&format!("{what}: right after {:?}", since.saturating_duration_since(began)))
+                self.note(&format!("{what}: right after {:?}", since.saturating_duration_since(began)));
             }
             Err(_) => panic!("seed {}: {what}: {wrong:#?}", self.seed),
         }

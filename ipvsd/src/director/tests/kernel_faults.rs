@@ -129,7 +129,7 @@ fn a_batch_that_breaks_off_anywhere_is_finished_after_the_next_reading() {
         change_everything(&mut scene);
         scene.pass(Duration::from_secs(3));
         assert_everything_is_changed(&scene, &format!("broken off after {after}"));
-        assert_eq!(scene.said("no buffer space; trying again"), 1, "{:#?}", scene.log);
+        assert_eq!(scene.said("no buffer space; trying again"), 0, "once is no fault: {:#?}", scene.log);
         assert_eq!(scene.said("changed by others"), 0, "it was us: {:#?}", scene.log);
     }
 }
@@ -165,7 +165,7 @@ fn a_table_that_is_cleared_before_any_change_of_a_batch_is_put_right_within_a_se
             if number % 2 == 0 {
                 table.remove(&key(50));
             } else if let Some(entry) = table.get_mut(&key(51)) {
-                entry.servers.remove(&server_address(101));
+                Arc::make_mut(entry).servers.remove(&server_address(101));
             }
         },
     ];
