@@ -239,6 +239,8 @@ pub struct Director {
     rounds: Rounds,
     /// Services of the kernel whose servers were not read yet: nobody of ours needed to know them.
     unread: BTreeSet<ServiceKey>,
+    /// What was being done about these when the kernel failed is not known before all is read.
+    half_done: BTreeSet<ServiceKey>,
     /// The kernel failed to answer, and we ask once more before we believe it; meanwhile nothing is changed.
     doubt: Option<Fault>,
     /// In which order services lost servers: the higher, the later.
@@ -285,6 +287,7 @@ impl Director {
             unset: BTreeMap::new(),
             rounds: Rounds::default(),
             unread: BTreeSet::new(),
+            half_done: BTreeSet::new(),
             doubt: None,
             losses: HashMap::new(),
             last_loss: 0,

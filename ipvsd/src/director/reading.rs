@@ -95,7 +95,8 @@ impl Director {
             Kernel::Unread | Kernel::Fault(_) => {}
             Kernel::Read(known) => {
                 let ours = self.owned.iter().filter_map(|key| known.table.get_key_value(key));
-                let drifts = ours.filter(|(key, _)| !self.unread.contains(key));
+                let drifts =
+                    ours.filter(|(key, _)| !self.unread.contains(key) && !self.half_done.contains(key));
                 let found = |key| dump.table.get(key).map(|entry| &**entry);
                 let drifts = drifts.filter_map(|(key, entry)| Drift::of(*key, entry, found(key)));
                 let drifts: Vec<Drift> = drifts.collect();
@@ -110,6 +111,7 @@ impl Director {
             self.dirty.extend(self.runs.keys().cloned());
         }
         self.unread.clear();
+        self.half_done.clear();
         self.rounds.stop();
         self.rounds.read_at = dump.table.keys().map(|key| (*key, at.now)).collect();
         self.rounds.listed(at.now, self.settings.resync, Duration::ZERO);
@@ -295,7 +297,7 @@ impl Director {
         let before = Arc::clone(known);
         Arc::make_mut(known).servers = read.servers;
         self.dirty.extend(self.fronts.get(&key).cloned());
-        let is_drift = !was_unread && self.owned.contains(&key);
+        let is_drift = !was_unread && self.owned.contains(&key) && !self.half_done.contains(&key);
         let drift = is_drift.then(|| Drift::of(key, &before, Some(known))).flatten();
         if drift.is_some() {
             self.note_losses(&[key]);

@@ -110,6 +110,8 @@ impl Director {
             Err(fault) => {
                 self.note_fault(now, fault, actions);
                 self.change_failed = true;
+                // Some of it may have been done, by us and not by others.
+                self.half_done.extend(changes.iter().map(Change::key));
                 return;
             }
         };
