@@ -11,6 +11,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use common::table::{address, ipvsadm_says, kernel, listing, tcp};
 use ipvsd::service::SCHEDULERS;
@@ -193,7 +194,7 @@ fn the_table_of_another_namespace_is_not_ours() {
         let key = tcp("10.0.10.50:80");
         inner.apply(&[Change::NewService { key, service: service("rr", Family::V4) }]).unwrap();
         let entry = Entry { service: service("rr", Family::V4), servers: BTreeMap::new() };
-        assert_eq!(inner.dump().unwrap().table, Table::from([(key, entry)]));
+        assert_eq!(inner.dump().unwrap().table, Table::from([(key, Arc::new(entry))]));
     });
     thread.join().unwrap();
     assert!(outer.dump().unwrap().table.is_empty());
