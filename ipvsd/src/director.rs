@@ -6,9 +6,9 @@
 //! services that it is about, and only those are thought about again.
 
 mod book;
+mod chatter;
 mod drains;
 mod moves;
-mod chatter;
 mod orders;
 mod reading;
 mod rounds;
@@ -269,7 +269,6 @@ impl Director {
             drains: BTreeMap::new(),
             book: Book::default(),
             chatter: chatter::Chatter::default(),
-            orders,
             runs: BTreeMap::new(),
             fronts: HashMap::new(),
             seats: Seats::default(),

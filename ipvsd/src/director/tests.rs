@@ -1,6 +1,6 @@
 mod files;
-mod moves;
 mod kernel_faults;
+mod moves;
 mod orders;
 mod random;
 mod settings;
