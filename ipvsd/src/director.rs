@@ -6,6 +6,7 @@
 //! services that it is about, and only those are thought about again.
 
 mod book;
+mod chatter;
 mod drains;
 mod losses;
 mod moves;
@@ -197,7 +198,12 @@ pub(crate) struct Repairs {
 pub struct Director {
     pub(crate) settings: Settings,
     pub(crate) kernel: Kernel,
+    /// What was said to be wrong with the kernel, and was not yet said to be over.
+    told_fault: Option<Fault>,
+    /// It could not be changed since it could be read, or changed, without more to be done.
+    change_failed: bool,
     pub(crate) health: HealthBook,
+    chatter: chatter::Chatter,
     pub(crate) orders: Orders,
     /// Those for what is not configured.
     pub(crate) unseated: Arc<Orders>,
@@ -235,6 +241,8 @@ pub struct Director {
     rounds: Rounds,
     /// Services of the kernel whose servers were not read yet: nobody of ours needed to know them.
     unread: BTreeSet<ServiceKey>,
+    /// What was being done about these when the kernel failed is not known before all is read.
+    half_done: BTreeSet<ServiceKey>,
     /// The kernel failed to answer, and we ask once more before we believe it; meanwhile nothing is changed.
     doubt: Option<Fault>,
     /// In which order services lost servers.
@@ -254,11 +262,14 @@ impl Director {
         let mut director = Self {
             settings: Settings::default(),
             kernel: Kernel::Unread,
+            told_fault: None,
+            change_failed: false,
             health: HealthBook::default(),
             orders: Orders::new(),
             unseated: Arc::default(),
             drains: BTreeMap::new(),
             book: Book::default(),
+            chatter: chatter::Chatter::default(),
             runs: BTreeMap::new(),
             fronts: HashMap::new(),
             seats: Seats::default(),
@@ -276,6 +287,7 @@ impl Director {
             unset: BTreeMap::new(),
             rounds: Rounds::default(),
             unread: BTreeSet::new(),
+            half_done: BTreeSet::new(),
             doubt: None,
             losses: Losses::default(),
             flush_at: None,

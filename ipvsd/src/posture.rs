@@ -59,24 +59,29 @@ pub struct Standing {
 impl Standing {
     /// The weight that it has while it is used; `None`: it is not used.
     pub fn full_weight(self, server: &RealServer) -> Option<u32> {
-        let ordered = match self.command {
-            Some(Command::Drain { .. } | Command::Disable) => return None,
-            Some(Command::Weight(weight)) => Some(weight),
-            None => None,
-        };
+        if self.is_ordered_out() {
+            return None;
+        }
         let given = match self.health {
             Health::Up(weight) => weight,
             Health::Unknown(Admission::AsFound(weight)) => Some(weight),
             Health::Unchecked | Health::Unknown(Admission::Admitted) => None,
             Health::Unknown(Admission::Withheld | Admission::Idle) | Health::Down => return None,
         };
-        Some(ordered.or(given).unwrap_or(server.weight).into())
+        Some(self.ordered_weight().or(given).unwrap_or(server.weight).into())
     }
 
     /// It would be used if its check answered, which it has not done yet.
     pub fn is_waiting(self) -> bool {
         let is_unknown = matches!(self.health, Health::Unknown(Admission::Withheld | Admission::Idle));
         is_unknown && !self.is_ordered_out()
+    }
+
+    fn ordered_weight(self) -> Option<u16> {
+        match self.command {
+            Some(Command::Weight(weight)) => Some(weight),
+            Some(Command::Drain { .. } | Command::Disable) | None => None,
+        }
     }
 
     fn is_ordered_out(self) -> bool {
@@ -181,7 +186,9 @@ impl VirtualService {
                     Some(Command::Disable | Command::Weight(_)) | None => out_of_use(server),
                 },
                 Stand::All => match standing.health {
-                    Health::Down if !standing.is_ordered_out() => Some(server.weight.into()),
+                    Health::Down if !standing.is_ordered_out() => {
+                        Some(standing.ordered_weight().unwrap_or(server.weight).into())
+                    }
                     Health::Down | Health::Unchecked | Health::Unknown(_) | Health::Up(_) => {
                         standing.weight(server)
                     }

@@ -8,254 +8,13 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use common::{Bus, FakeCheckd, Ipvsd, own_network, run, wait_for};
+use common::table::{address, ipvsadm, kernel, listing, wait_for_listing, wait_until_ipvsadm_says};
+use common::{Bus, FakeCheckd, Ipvsd, run, wait_for};
 use daemon::testing::TempRoot;
-use ipvsd::kernel::Kernel;
-use ipvsd::service::SCHEDULERS;
-use ipvsd::table::{
-    Change, Checksum, Entry, FLAG_PERSISTENT, Family, Forward, Protocol, Server, Service, ServiceKey, Table,
-    Tunnel,
-};
-use nix::errno::Errno;
 use nix::sys::signal::Signal;
-
-const TUNNEL: Forward = Forward::Tunnel(Tunnel::Ipip);
-
-/// A namespace with IPVS, or the reason to leave the test out.
-fn kernel() -> Option<Kernel> {
-    let required = std::env::var("TRIVET_FLOOR").is_ok_and(|floor| floor == "4")
-        || std::env::var("REQUIRE_ALL_FLOORS").is_ok_and(|all| all == "1");
-    let reason = if own_network() {
-        let mut kernel = Kernel::open().unwrap();
-        match kernel.dump() {
-            Ok(dump) => {
-                assert!(dump.table.is_empty(), "a fresh namespace has services");
-                return Some(kernel);
-            }
-            Err(fault) => fault.0,
-        }
-    } else {
-        "a network namespace cannot be made: needs root".into()
-    };
-    assert!(!required, "IPVS is required here, but {reason}");
-    // Not eprintln: that is shown only when a test fails.
-    let _ = writeln!(std::io::stderr(), "LEFT OUT (floor 4, real IPVS): {reason}");
-    None
-}
-
-/// `ipvsadm -Ln` without its heading, blanks put together.
-fn listing() -> Vec<String> {
-    let (ok, text) = run("ipvsadm", &["-Ln"]);
-    assert!(ok, "{text}");
-    text.lines().skip(3).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
-}
-
-/// What `ipvsadm` prints.
-fn ipvsadm_says(arguments: &str) -> String {
-    let (ok, text) = run("ipvsadm", &arguments.split_whitespace().collect::<Vec<_>>());
-    assert!(ok, "ipvsadm {arguments}: {text}");
-    text
-}
-
-fn wait_until_ipvsadm_says(arguments: &str, parts: &[&str]) {
-    wait_for(&format!("{parts:?} of ipvsadm {arguments}"), || {
-        let text = ipvsadm_says(arguments);
-        parts.iter().all(|part| text.contains(part)).then_some(())
-    });
-}
-
-fn ipvsadm(arguments: &str) {
-    let (ok, text) = run("ipvsadm", &arguments.split_whitespace().collect::<Vec<_>>());
-    assert!(ok, "ipvsadm {arguments}: {text}");
-}
-
-fn wait_for_listing(what: &str, expected: &[&str]) {
-    let mut last = Vec::new();
-    let found = || {
-        last = listing();
-        (last == expected).then_some(())
-    };
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wait_for(what, found)));
-    assert!(result.is_ok(), "{what}: the table is {last:#?}");
-}
-
-fn tcp(address: &str) -> ServiceKey {
-    ServiceKey::Address { protocol: Protocol::Tcp, address: address.parse().unwrap() }
-}
-
-fn service(scheduler: &str, family: Family) -> Service {
-    Service {
-        scheduler: scheduler.into(),
-        flags: 0,
-        timeout: 0,
-        netmask: Service::whole_netmask(family),
-        persistence_engine: None,
-    }
-}
-
-fn server(forward: Forward, weight: u32) -> Server {
-    Server { forward, weight, upper_threshold: 0, lower_threshold: 0 }
-}
-
-fn address(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
-#[test]
-fn services_and_servers_are_made_changed_and_removed_and_read_back_as_they_are() {
-    let Some(mut kernel) = kernel() else { return };
-    let key = tcp("10.0.10.50:80");
-    let new = |text, forward, weight| Change::NewServer {
-        key,
-        address: address(text),
-        server: server(forward, weight),
-    };
-    let changes = [
-        Change::NewService { key, service: service("rr", Family::V4) },
-        new("192.168.100.101:8080", Forward::Nat, 1),
-        new("192.168.100.102:80", Forward::Route, 65_535),
-        new("192.168.100.103:80", TUNNEL, 0),
-    ];
-    assert_eq!(kernel.apply(&changes).unwrap(), []);
-    let expected = [
-        "TCP 10.0.10.50:80 rr",
-        "-> 192.168.100.101:8080 Masq 1 0 0",
-        "-> 192.168.100.102:80 Route 65535 0 0",
-        "-> 192.168.100.103:80 Tunnel 0 0 0",
-    ];
-    assert_eq!(listing(), expected);
-    let mut table = Table::new();
-    changes.iter().for_each(|change| change.apply_to(&mut table));
-    assert_eq!(kernel.dump().unwrap().table, table, "what is read is what was written");
-
-    let mut persistent = service("wlc", Family::V4);
-    (persistent.flags, persistent.timeout) = (FLAG_PERSISTENT, 300);
-    let changes = [
-        Change::SetService { key, service: persistent },
-        Change::SetServer { key, address: address("192.168.100.102:80"), server: server(TUNNEL, 2) },
-        Change::DelServer { key, address: address("192.168.100.101:8080") },
-    ];
-    assert_eq!(kernel.apply(&changes).unwrap(), []);
-    let expected = [
-        "TCP 10.0.10.50:80 wlc persistent 300",
-        "-> 192.168.100.102:80 Tunnel 2 0 0",
-        "-> 192.168.100.103:80 Tunnel 0 0 0",
-    ];
-    assert_eq!(listing(), expected);
-    changes.iter().for_each(|change| change.apply_to(&mut table));
-    assert_eq!(kernel.dump().unwrap().table, table);
-
-    assert_eq!(kernel.apply(&[Change::DelService { key }]).unwrap(), []);
-    assert!(listing().is_empty() && kernel.dump().unwrap().table.is_empty());
-}
-
-#[test]
-fn ipv6_udp_and_sctp_services_are_taken_and_read_back() {
-    let Some(mut kernel) = kernel() else { return };
-    let six = tcp("[2001:db8::50]:443");
-    let udp = ServiceKey::Address { protocol: Protocol::Udp, address: address("10.0.10.50:53") };
-    let sctp = ServiceKey::Address { protocol: Protocol::Sctp, address: address("10.0.10.50:5060") };
-    let mut persistent = service("sh", Family::V6);
-    (persistent.flags, persistent.timeout) = (FLAG_PERSISTENT, 60);
-    let changes = [
-        Change::NewService { key: six, service: persistent },
-        Change::NewServer {
-            key: six,
-            address: address("[2001:db8::1]:443"),
-            server: server(Forward::Route, 1),
-        },
-        Change::NewServer { key: six, address: address("[2001:db8::2]:443"), server: server(TUNNEL, 1) },
-        Change::NewService { key: udp, service: service("rr", Family::V4) },
-        Change::NewServer {
-            key: udp,
-            address: address("192.168.100.101:53"),
-            server: server(Forward::Nat, 1),
-        },
-        Change::NewService { key: sctp, service: service("rr", Family::V4) },
-    ];
-    assert_eq!(kernel.apply(&changes).unwrap(), []);
-    let mut table = Table::new();
-    changes.iter().for_each(|change| change.apply_to(&mut table));
-    assert_eq!(kernel.dump().unwrap().table, table);
-    let text = listing().join("\n");
-    for line in ["TCP [2001:db8::50]:443 sh persistent 60", "UDP 10.0.10.50:53 rr", "SCTP 10.0.10.50:5060 rr"]
-    {
-        assert!(text.contains(line), "{line} is not in:\n{text}");
-    }
-}
-
-#[test]
-fn every_scheduler_that_a_configuration_can_name_is_known_to_the_kernel_and_no_other() {
-    let Some(mut kernel) = kernel() else { return };
-    for (name, _) in SCHEDULERS {
-        let key = tcp("10.0.10.50:80");
-        let make = Change::NewService { key, service: service(name, Family::V4) };
-        assert_eq!(kernel.apply(&[make]).unwrap(), [], "{name}");
-        assert_eq!(listing(), [format!("TCP 10.0.10.50:80 {name}")]);
-        kernel.apply(&[Change::DelService { key }]).unwrap();
-    }
-    let make = Change::NewService { key: tcp("10.0.10.50:80"), service: service("bogus", Family::V4) };
-    assert_eq!(kernel.apply(&[make]).unwrap(), [(0, Errno::ENOENT)]);
-}
-
-#[test]
-fn refusals_in_a_large_batch_are_told_apart_and_the_rest_is_done() {
-    let Some(mut kernel) = kernel() else { return };
-    let key = tcp("10.0.10.50:80");
-    let nth = |number: u16| SocketAddr::from(([192, 168, 100, 101], number + 1));
-    let mut changes = vec![Change::NewService { key, service: service("rr", Family::V4) }];
-    for number in 0..2_000 {
-        changes.push(Change::NewServer { key, address: nth(number), server: server(Forward::Nat, 1) });
-    }
-    changes.insert(300, changes[5].clone()); // is there already
-    changes[700] = Change::DelServer { key, address: nth(60_000) }; // never was
-    changes.push(Change::SetService { key: tcp("10.9.9.9:9"), service: service("rr", Family::V4) });
-    let last = changes.len() - 1;
-    let refused = kernel.apply(&changes).unwrap();
-    assert_eq!(refused, [(300, Errno::EEXIST), (700, Errno::ENOENT), (last, Errno::ESRCH)]);
-    assert_eq!(kernel.dump().unwrap().table[&key].servers.len(), 1_999);
-    assert_eq!(kernel.apply(&changes).unwrap().len(), changes.len(), "everything is refused the second time");
-    assert_eq!(kernel.dump().unwrap().table[&key].servers.len(), 1_999);
-}
-
-#[test]
-fn tunnels_of_every_kind_are_taken_and_read_back() {
-    let Some(mut kernel) = kernel() else { return };
-    let key = tcp("10.0.10.50:80");
-    let tunnels = [
-        Tunnel::Ipip,
-        Tunnel::Gue { port: 6080, checksum: Checksum::None },
-        Tunnel::Gue { port: 6081, checksum: Checksum::Outer },
-        Tunnel::Gue { port: 6082, checksum: Checksum::Remote },
-        Tunnel::Gre { checksum: Checksum::None },
-        Tunnel::Gre { checksum: Checksum::Outer },
-    ];
-    let mut changes = vec![Change::NewService { key, service: service("rr", Family::V4) }];
-    for (number, tunnel) in (101_u8..).zip(tunnels) {
-        let address = SocketAddr::from(([192, 168, 100, number], 80));
-        changes.push(Change::NewServer { key, address, server: server(Forward::Tunnel(tunnel), 1) });
-    }
-    // From one kind to another, in place.
-    let first = address("192.168.100.101:80");
-    let gre = Forward::Tunnel(Tunnel::Gre { checksum: Checksum::Outer });
-    changes.push(Change::SetServer { key, address: first, server: server(gre, 2) });
-    changes.push(Change::SetServer { key, address: first, server: server(TUNNEL, 3) });
-    assert_eq!(kernel.apply(&changes).unwrap(), []);
-    let mut table = Table::new();
-    changes.iter().for_each(|change| change.apply_to(&mut table));
-    assert_eq!(kernel.dump().unwrap().table, table);
-    let text = ipvsadm_says("-Ln --tun-info");
-    for line in ["gue", "6082", "gre", "ipip"] {
-        assert!(text.contains(line), "{line} is not in:\n{text}");
-    }
-}
-
-// ---- the whole daemon ----
 
 #[test]
 fn marks_all_ports_flags_thresholds_and_the_sip_engine_reach_the_kernel() {
@@ -536,15 +295,41 @@ fn without_checkd_servers_are_admitted_after_the_grace_time() {
 }
 
 #[test]
-fn the_table_of_another_namespace_is_not_ours() {
-    let Some(mut outer) = kernel() else { return };
-    let thread = std::thread::spawn(|| {
-        let Some(mut inner) = kernel() else { return };
-        let key = tcp("10.0.10.50:80");
-        inner.apply(&[Change::NewService { key, service: service("rr", Family::V4) }]).unwrap();
-        let entry = Entry { service: service("rr", Family::V4), servers: BTreeMap::new() };
-        assert_eq!(inner.dump().unwrap().table, Table::from([(key, entry)]));
-    });
-    thread.join().unwrap();
-    assert!(outer.dump().unwrap().table.is_empty());
+fn a_configuration_that_cannot_work_is_refused_at_check_and_reload_and_the_table_stays() {
+    let Some(_kernel) = kernel() else { return };
+    let (root, bus) = (root(""), Bus::new());
+    let ipvsd = Ipvsd::start(&root, &bus);
+    ipvsd.wait_until_ready();
+    wait_for_listing("the service, unchecked", &[SERVICE, FIRST, SECOND]);
+    let server = "[[server]]\naddress = \"192.168.100.103:80\"\n";
+    let mistakes = [
+        ("a service in two files", "address = \"10.0.10.50:80\"\n".to_owned() + server, "10.0.10.50:80"),
+        ("a server twice", format!("address = \"10.0.10.51:80\"\n{server}{server}"), "192.168.100.103:80"),
+        (
+            "a port on a mark's server",
+            format!("mark = 7\nforward = \"route\"\n{server}"),
+            "192.168.100.103:80",
+        ),
+    ];
+    for (what, text, culprit) in mistakes {
+        root.write("etc/trivet/ipvs.d/wrong.toml", &text);
+        // What is right in it does not count either.
+        root.write("etc/trivet/ipvs.d/web.toml", &web("").replace("rr", "wlc"));
+        let (code, said) = common::check(&root);
+        assert_eq!(code, Some(78), "{what}: {said}");
+        assert!(said.contains("wrong.toml:") && said.contains(culprit), "{what}: {said}");
+        let refusals = || ipvsd.log().matches("not reloaded").count();
+        let before = refusals();
+        ipvsd.signal(Signal::SIGHUP);
+        wait_for(what, || (refusals() > before).then_some(()));
+        assert!(ipvsd.log().contains("wrong.toml:"), "{}", ipvsd.log());
+        common::all_the_while(Duration::from_secs(2), || {
+            assert_eq!(listing(), [SERVICE, FIRST, SECOND], "{what}");
+        });
+        let plan = bus.call::<Vec<String>>("/org/trivet/Ipvs1", "org.trivet.Ipvs1.Manager", "Plan");
+        assert!(plan.as_ref().is_ok_and(Vec::is_empty), "{what}: {plan:?}");
+        std::fs::remove_file(root.path().join("etc/trivet/ipvs.d/wrong.toml")).unwrap();
+    }
+    ipvsd.signal(Signal::SIGHUP);
+    wait_for_listing("the right part of it", &["TCP 10.0.10.50:80 wlc", FIRST, SECOND]);
 }

@@ -92,11 +92,11 @@ impl Director {
         self.trust(at.now);
         let is_first = matches!(self.kernel, Kernel::Unread);
         match &self.kernel {
-            Kernel::Unread => {}
-            Kernel::Fault(_) => actions.log(Level::Info, "the kernel's IPVS table can be used again".into()),
+            Kernel::Unread | Kernel::Fault(_) => {}
             Kernel::Read(known) => {
                 let ours = self.owned.iter().filter_map(|key| known.table.get_key_value(key));
-                let drifts = ours.filter(|(key, _)| !self.unread.contains(key));
+                let drifts =
+                    ours.filter(|(key, _)| !self.unread.contains(key) && !self.half_done.contains(key));
                 let found = |key| dump.table.get(key).map(|entry| &**entry);
                 let drifts = drifts.filter_map(|(key, entry)| Drift::of(*key, entry, found(key)));
                 let drifts: Vec<Drift> = drifts.collect();
@@ -111,6 +111,7 @@ impl Director {
             self.dirty.extend(self.runs.keys().cloned());
         }
         self.unread.clear();
+        self.half_done.clear();
         self.rounds.stop();
         self.rounds.read_at = dump.table.keys().map(|key| (*key, at.now)).collect();
         self.rounds.listed(at.now, self.settings.resync, Duration::ZERO);
@@ -118,7 +119,18 @@ impl Director {
         self.kernel = Kernel::Read(dump);
         self.note_strangers(actions);
         self.reconcile_all(at, actions);
+        if !actions.0.iter().any(|action| matches!(action, Action::Apply(_))) {
+            self.end_fault(actions);
+        }
         self.tune(actions);
+    }
+
+    /// A kernel that can be read is not well before it could be changed, too, if that is wanted.
+    pub(super) fn end_fault(&mut self, actions: &mut Actions) {
+        self.change_failed = false;
+        if self.told_fault.take().is_some() {
+            actions.log(Level::Info, "the kernel's IPVS table can be used again".into());
+        }
     }
 
     /// The kernel answers.
@@ -132,7 +144,8 @@ impl Director {
     pub(super) fn note_fault(&mut self, now: Instant, fault: Fault, actions: &mut Actions) {
         self.rounds.stop();
         self.rounds.list_at = None;
-        if matches!(self.kernel, Kernel::Read(_)) && self.doubt.is_none() {
+        let is_news = self.doubt.is_none() && self.told_fault.is_none() && !self.change_failed;
+        if matches!(self.kernel, Kernel::Read(_)) && is_news {
             actions.log(Level::Debug, format!("{}; asking again", fault.0));
             self.doubt = Some(fault);
             self.dump_at = Some(now + DOUBT_RETRY);
@@ -140,8 +153,11 @@ impl Director {
         }
         self.doubt = None;
         self.dump_at = Some(now + self.settings.resync.max(FAULT_RETRY));
-        if !matches!(&self.kernel, Kernel::Fault(known) if *known == fault) {
+        if self.told_fault.as_ref() != Some(&fault) {
             actions.log(Level::Error, format!("{}; trying again", fault.0));
+            self.told_fault = Some(fault.clone());
+        }
+        if !matches!(&self.kernel, Kernel::Fault(known) if *known == fault) {
             self.touched.extend(self.runs.keys().cloned());
         }
         self.kernel = Kernel::Fault(fault);
@@ -279,7 +295,7 @@ impl Director {
         let before = Arc::clone(known);
         Arc::make_mut(known).servers = read.servers;
         self.dirty.extend(self.fronts.get(&key).cloned());
-        let is_drift = !was_unread && self.owned.contains(&key);
+        let is_drift = !was_unread && self.owned.contains(&key) && !self.half_done.contains(&key);
         let drift = is_drift.then(|| Drift::of(key, &before, Some(known))).flatten();
         if before.servers.len() > known.servers.len() {
             self.losses.add(at.now, key, before.servers.len() - known.servers.len());

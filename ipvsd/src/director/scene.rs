@@ -29,6 +29,12 @@ pub(crate) struct Scene {
     pub(crate) fault: Option<Fault>,
     /// How long each reading takes.
     pub(crate) took: Duration,
+    /// So many batches break off, after so many changes.
+    pub(crate) broken: Option<(usize, usize)>,
+    /// How many changes the kernel was given.
+    pub(crate) tried: usize,
+    /// What others do to the table before each of them.
+    pub(crate) meddle: fn(usize, &mut Table),
     pub(crate) now: Instant,
     began: Instant,
     pub(crate) applied: Vec<Change>,
@@ -81,6 +87,9 @@ impl Scene {
             refused: 0,
             fault: None,
             took: Duration::from_micros(100),
+            broken: None,
+            tried: 0,
+            meddle: |_, _| {},
             now,
             began: now,
             applied: Vec::new(),
@@ -224,8 +233,8 @@ impl Scene {
                     self.event(Event::Set { what, result: Ok(()) });
                 }
                 Action::Apply(changes) => {
-                    let result = self.apply(&changes);
-                    self.event(Event::Applied { changes, result: Ok(result) });
+                    let result = self.apply_or_break_off(&changes);
+                    self.event(Event::Applied { changes, result });
                 }
             }
         }
@@ -259,9 +268,24 @@ impl Scene {
         self.orders.get(&(Arc::from("web"), backend_with_port(server)))
     }
 
+    fn apply_or_break_off(&mut self, changes: &[Change]) -> Result<Vec<(usize, Errno)>, Fault> {
+        if let Some((batches, after)) = &mut self.broken
+            && *batches > 0
+            && *after < changes.len()
+        {
+            *batches -= 1;
+            let after = *after;
+            drop(self.apply(&changes[..after]));
+            return Err(Fault("no buffer space".into()));
+        }
+        Ok(self.apply(changes))
+    }
+
     fn apply(&mut self, changes: &[Change]) -> Vec<(usize, Errno)> {
         let mut failures = Vec::new();
         for (index, change) in changes.iter().enumerate() {
+            (self.meddle)(self.tried, &mut self.table);
+            self.tried += 1;
             let told_to = (self.refuse)(change);
             self.refused += usize::from(told_to.is_some());
             match told_to.or_else(|| kernel_objection(change, &self.table)) {

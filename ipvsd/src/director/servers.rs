@@ -48,7 +48,7 @@ impl Director {
         } else if !changed.is_empty() {
             self.wait_for_more(at.now, changed.len());
         }
-        self.log_verdicts(&changed, actions);
+        self.log_verdicts(at.now, &changed, actions);
     }
 
     /// Servers that came up wait for the end of the loop's turn, so that many of them are one batch. Where that saves the
@@ -61,7 +61,7 @@ impl Director {
         self.flush_at = Some(self.flush_at.map_or(due, |former| former.max(due)));
     }
 
-    fn log_verdicts(&self, changed: &[(&Answer, Verdict)], actions: &mut Actions) {
+    fn log_verdicts(&mut self, now: Instant, changed: &[(&Answer, Verdict)], actions: &mut Actions) {
         let count = |wanted| changed.iter().filter(|(answer, _)| answer.verdict == wanted).count();
         if changed.len() > VERDICT_REPORTS && count(Verdict::Down) > 0 {
             let text =
@@ -69,8 +69,19 @@ impl Director {
             actions.log(Level::Warn, text);
             return;
         }
-        for (answer, former) in changed.iter().take(VERDICT_REPORTS) {
+        let told = &changed[..changed.len().min(VERDICT_REPORTS)];
+        let room = self.chatter.admit(now, told.len());
+        if room.was_withheld > 0 {
+            actions.log(Level::Warn, format!("{} more changes of health were not told", room.was_withheld));
+        }
+        for (answer, former) in &told[..room.lines] {
             self.log_verdict(answer, *former, actions);
+        }
+        if room.begins_to_withhold {
+            actions.log(
+                Level::Warn,
+                "health flips: more changes of it than can be read are only counted".into(),
+            );
         }
     }
 

@@ -99,8 +99,15 @@ impl Director {
     ) {
         let failures: BTreeMap<usize, Errno> = match result {
             Ok(failures) => failures.into_iter().collect(),
-            Err(fault) => return self.note_fault(now, fault, actions),
+            Err(fault) => {
+                self.note_fault(now, fault, actions);
+                self.change_failed = true;
+                // Some of it may have been done, by us and not by others.
+                self.half_done.extend(changes.iter().map(Change::key));
+                return;
+            }
         };
+        self.end_fault(actions);
         if let Kernel::Read(dump) = &mut self.kernel {
             let done = changes.iter().enumerate().filter(|(index, _)| !failures.contains_key(index));
             for (_, change) in done {
@@ -163,6 +170,11 @@ impl Director {
         for (index, errno) in failures {
             let Some(change) = changes.get(*index) else { continue };
             if !seen.insert(change.key()) || (look_again && is_surprise(change, *errno)) {
+                continue;
+            }
+            // Nor is what its servers are refused while the service itself waits to be tried again.
+            let held = self.refusals.get(&change.key()).and_then(|refusal| refusal.held_until);
+            if !change.is_of_service() && held.is_some_and(|until| now < until) {
                 continue;
             }
             let reason = refusal(change, *errno);

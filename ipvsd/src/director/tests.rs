@@ -1,4 +1,5 @@
 mod files;
+mod kernel_faults;
 mod moves;
 mod orders;
 mod random;

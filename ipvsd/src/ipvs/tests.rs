@@ -158,6 +158,23 @@ fn refusals_acknowledgements_and_the_version_are_read() {
 }
 
 #[test]
+fn a_reading_that_the_kernel_breaks_off_is_not_taken_for_a_whole_one() {
+    // Done, with ENOMEM and with EINTR where the number of answers would be.
+    for (end, errno) in [("f4ffffff", 12), ("fcffffff", 4)] {
+        let broken = format!("{SERVICES}{}{end}", &DONE[..32]);
+        assert_eq!(replies(&broken).last(), Some(&Reply::Done(errno)));
+    }
+    // One that ends in the middle of a message, and one whose last message says that it is longer.
+    let whole = bytes(&format!("{SERVICES}{DONE}"));
+    let messages = decode(&whole).len();
+    for length in [whole.len() - 1, whole.len() - 19, whole.len() - 21] {
+        let part = decode(&whole[..length]);
+        assert_eq!(part.last(), Some(&Err(WireError::Framing)), "{length} bytes");
+        assert!(part.len() <= messages);
+    }
+}
+
+#[test]
 fn every_change_that_is_encoded_is_understood_by_the_decoder() {
     let key = tcp("[2001:db8::50]:443");
     let address = "[2001:db8::7]:8443".parse().unwrap();

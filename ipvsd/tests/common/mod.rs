@@ -4,8 +4,11 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 #![allow(clippy::unwrap_used, reason = "as in every test")]
 
+pub(crate) mod table;
+
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -29,16 +32,36 @@ const GLANCE: Duration = Duration::from_millis(10);
 ///
 /// # Panics
 /// If it does not within a minute.
-pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_within(PATIENCE, what, look)
+}
+
+/// As [`wait_for`], for what is known to take longer.
+pub(crate) fn wait_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let clock = Clock::new().unwrap();
-    let end = clock.now() + PATIENCE;
-    let (_never, pause) = channel::<()>();
+    let end = clock.now() + patience;
     loop {
         if let Some(found) = look() {
             return found;
         }
         assert!(clock.now() < end, "waited in vain: {what}");
-        let _ = pause.recv_timeout(GLANCE);
+        pause(GLANCE);
+    }
+}
+
+/// For what is about time itself: how often something happens, and that nothing happens any more.
+pub(crate) fn pause(time: Duration) {
+    let (_never, pause) = channel::<()>();
+    let _ = pause.recv_timeout(time);
+}
+
+/// Look again and again for so long.
+pub(crate) fn all_the_while(time: Duration, mut look: impl FnMut()) {
+    let clock = Clock::new().unwrap();
+    let end = clock.now() + time;
+    while clock.now() < end {
+        look();
+        pause(GLANCE);
     }
 }
 
@@ -189,22 +212,33 @@ type Row = (String, String, String, String, u64, i32);
 #[derive(Default)]
 struct Knowledge {
     states: BTreeMap<(String, String), String>,
+    /// Of whole machines, whatever is asked of them.
+    hosts: BTreeMap<IpAddr, String>,
     watched: Vec<Vec<(String, String)>>,
     generation: u64,
+    /// The last generation that went to the bus.
+    sent: u64,
 }
 
 impl Knowledge {
     fn row(&self, check: &str, address: &str) -> Row {
         let state = self.states.get(&(check.to_owned(), address.to_owned()));
-        let state = state.cloned().unwrap_or_else(|| "unknown".into());
+        let state =
+            state.or_else(|| self.hosts.get(&host(address))).cloned().unwrap_or_else(|| "unknown".into());
         (check.to_owned(), address.to_owned(), state.clone(), format!("said {state}"), 1, -1)
     }
+}
+
+/// The machine of a target, which may be written without a port.
+fn host(address: &str) -> IpAddr {
+    let ip = address.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| address.parse());
+    ip.unwrap_or_else(|_| panic!("'{address}' is not the address of a target"))
 }
 
 /// A checkd that says what it is told to say.
 pub(crate) struct FakeCheckd {
     knowledge: Arc<Mutex<Knowledge>>,
-    changes: Option<Sender<(u64, Row)>>,
+    changes: Option<Sender<(u64, Vec<Row>)>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -249,7 +283,25 @@ impl FakeCheckd {
         let mut knowledge = self.knowledge.lock().unwrap();
         knowledge.states.insert((check.to_owned(), address.to_owned()), state.to_owned());
         knowledge.generation += 1;
-        self.announce(knowledge.generation, knowledge.row(check, address));
+        self.announce(knowledge.generation, vec![knowledge.row(check, address)]);
+    }
+
+    /// As [`FakeCheckd::say_of_hosts`], to be said when somebody asks.
+    pub(crate) fn learn_of_hosts(&self, hosts: &[(IpAddr, &str)]) {
+        let mut knowledge = self.knowledge.lock().unwrap();
+        knowledge.hosts.extend(hosts.iter().map(|(host, state)| (*host, (*state).to_owned())));
+    }
+
+    /// Everything that is asked of these machines has this answer, from now on and in one batch.
+    pub(crate) fn say_of_hosts(&self, hosts: &[(IpAddr, &str)]) {
+        self.learn_of_hosts(hosts);
+        let mut knowledge = self.knowledge.lock().unwrap();
+        let asked = knowledge.watched.last().cloned().unwrap_or_default();
+        let is_meant = |address: &str| hosts.iter().any(|(meant, _)| *meant == host(address));
+        let rows = asked.iter().filter(|(_, address)| is_meant(address));
+        let rows = rows.map(|(check, address)| knowledge.row(check, address)).collect();
+        knowledge.generation += 1;
+        self.announce(knowledge.generation, rows);
     }
 
     /// Announce a change that is older than the last answer to `Watch`.
@@ -257,13 +309,19 @@ impl FakeCheckd {
         let generation = self.knowledge.lock().unwrap().generation;
         let row =
             (check.to_owned(), address.to_owned(), state.to_owned(), format!("said {state} late"), 1, -1);
-        self.announce(generation, row);
+        self.announce(generation, vec![row]);
     }
 
-    fn announce(&self, generation: u64, row: Row) {
+    fn announce(&self, generation: u64, rows: Vec<Row>) {
         if let Some(changes) = &self.changes {
-            changes.send((generation, row)).unwrap();
+            changes.send((generation, rows)).unwrap();
         }
+    }
+
+    /// Until everything that was said is on the bus.
+    pub(crate) fn wait_until_sent(&self) {
+        let is_sent = |knowledge: &Knowledge| knowledge.sent == knowledge.generation;
+        wait_for("what was said", || is_sent(&self.knowledge.lock().unwrap()).then_some(()));
     }
 
     /// Every set that was registered, in order.
@@ -284,7 +342,7 @@ impl Drop for FakeCheckd {
 async fn serve(
     address: String,
     knowledge: Arc<Mutex<Knowledge>>,
-    changes: Receiver<(u64, Row)>,
+    changes: Receiver<(u64, Vec<Row>)>,
 ) -> zbus::Result<()> {
     let connection = connection::Builder::address(address.as_str())
         .serve_at("/org/trivet/Check1", Manager(Arc::clone(&knowledge)))
@@ -293,11 +351,11 @@ async fn serve(
         .await?;
     loop {
         match changes.try_recv() {
-            Ok((generation, row)) => {
-                let body = (generation, vec![row]);
+            Ok(body) => {
                 let interface = "org.trivet.Check1.Manager";
                 let path = "/org/trivet/Check1";
                 connection.emit_signal(None::<&str>, path, interface, "HealthChanged", &body).await?;
+                knowledge.lock().unwrap().sent = body.0;
             }
             Err(std::sync::mpsc::TryRecvError::Empty) => daemon::bus::pause(GLANCE).await,
             Err(std::sync::mpsc::TryRecvError::Disconnected) => return connection.close().await,
@@ -314,6 +372,11 @@ pub(crate) struct Ipvsd {
 
 impl Ipvsd {
     pub(crate) fn start(root: &TempRoot, bus: &Bus) -> Self {
+        Self::start_under(&[], root, bus)
+    }
+
+    /// As the last argument of a command that becomes the daemon, such as `strace -D`.
+    pub(crate) fn start_under(command: &[&str], root: &TempRoot, bus: &Bus) -> Self {
         let log = root.path().join("log");
         let file = File::options().append(true).create(true).open(&log).unwrap();
         // With somebody who listens to it, ipvsd logs to stderr, even on a machine with a journal.
@@ -321,7 +384,9 @@ impl Ipvsd {
         let _ = std::fs::remove_file(&socket);
         let notify = UnixDatagram::bind(&socket).unwrap();
         notify.set_nonblocking(true).unwrap();
-        let process = Command::new(program())
+        let mut words = command.iter().map(PathBuf::from).chain([program()]);
+        let process = Command::new(words.next().expect("at least the daemon"))
+            .args(words)
             .arg("--root")
             .arg(root.path())
             .env("DBUS_SYSTEM_BUS_ADDRESS", bus.address())
@@ -350,9 +415,19 @@ impl Ipvsd {
         Some(String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned())
     }
 
+    /// Before that a signal may find nobody who listens.
+    pub(crate) fn wait_until_ready(&self) {
+        wait_for("the word to systemd that ipvsd is ready", || {
+            self.notified().filter(|text| text.contains("READY=1"))
+        });
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap());
-        kill(pid, signal).unwrap();
+        kill(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.process.id()).unwrap())
     }
 
     /// End it as systemd does; what it ended with.
@@ -370,6 +445,14 @@ impl Drop for Ipvsd {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// `ipvsd --check`: what it ends with, and what it says.
+pub(crate) fn check(root: &TempRoot) -> (Option<i32>, String) {
+    let output = Command::new(program()).arg("--check").arg("--root").arg(root.path()).output();
+    let output = output.expect("ipvsd can be run");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Where the machine has the programs to test, if it says so; else where cargo built it.

@@ -153,7 +153,8 @@ fn expected(scene: &Scene, truth: &Truth, name: &str, service: &VirtualService) 
             Some(Command::Disable | Command::Drain { .. }) => out.extend(inhibited.then_some(number)),
             Some(Command::Weight(weight)) if is_up => drop(up.insert(number, (u32::from(weight), inhibited))),
             None if is_up => drop(up.insert(number, (u32::from(server.weight), inhibited))),
-            Some(Command::Weight(_)) | None => failed.push((number, server.weight, inhibited)),
+            Some(Command::Weight(weight)) => failed.push((number, weight, inhibited)),
+            None => failed.push((number, server.weight, inhibited)),
         }
     }
     let is_served = up.values().any(|(weight, _)| *weight > 0);
