@@ -47,6 +47,8 @@ impl Director {
         found: Vec<(&'static str, Result<u32, String>)>,
         actions: &mut Actions,
     ) {
+        // A kernel without IPVS has none, and that is said once, as what it is.
+        let Kernel::Read(_) = self.kernel else { return };
         for (name, found) in found {
             let Some(wanted) = self.settings.tuning.sysctls.get(name).copied() else { continue };
             match found {
