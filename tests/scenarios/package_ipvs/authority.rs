@@ -4,11 +4,13 @@ use trivet_tests::clock::{PATIENCE, wait, wait_for};
 
 use crate::site::{MANAGER, SERVICE, Site};
 
+const MANUAL: &str = include_str!("../../../man/ipvsd.8");
+const RULES: &str = "etc/polkit-1/rules.d/40-trivet.rules";
 const FIRST: &str = "192.168.100.101";
 
 /// As a user.
 fn by(user: &str, command: &str) -> String {
-    format!("setpriv --reuid={user} --regid=$(id -g {user}) --clear-groups {command}")
+    format!("setpriv --reuid={user} --regid=$(id -g {user}) --init-groups {command}")
 }
 
 /// A call with dbus-send, which tells why it is refused; busctl has one text for all that is denied.
@@ -27,17 +29,11 @@ fn disable() -> String {
     call(SERVICE, "Disable", &format!("string:{FIRST} string:disk"))
 }
 
-/// An administrator's rule: this user may do what this action is about.
-fn allow(site: &Site, user: &str, action: &str) {
-    let rule = format!(
-        "polkit.addRule(function(action, subject) {{
-    if (action.id == \"{action}\" && subject.user == \"{user}\") {{
-        return polkit.Result.YES;
-    }}
-    return polkit.Result.NOT_HANDLED;
-}});\n"
-    );
-    site.machine().write(&format!("etc/polkit-1/rules.d/40-{action}.rules"), &rule);
+/// The rule that the manual gives: who is in the group lvs may order.
+fn rule() -> String {
+    let (_, rest) = MANUAL.split_once(".Bd -literal\npolkit").expect("a rule in the manual");
+    let (rule, _) = rest.split_once(".Ed").expect("its end");
+    format!("polkit{rule}")
 }
 
 #[test]
@@ -113,11 +109,11 @@ fn what_is_not_allowed_by_name_reaches_nothing_and_the_name_is_nobody_elses(site
 }
 
 fn a_rule_of_the_administrators_lets_a_user_do_what_it_names_and_nothing_else(site: &Site) {
-    site.sh("useradd --system operator-a && useradd --system operator-b");
+    site.sh("groupadd lvs && groupadd ops && useradd -G lvs operator-a && useradd -G ops operator-b");
     let uid = site.sh("id -u operator-a");
     let (mine, others) = (by("operator-a", &disable()), by("operator-b", &disable()));
     site.refused(&mine);
-    allow(site, "operator-a", "org.trivet.ipvs1.order");
+    site.machine().write(RULES, &rule());
     wait("polkit has read the rule", PATIENCE, || site.machine().try_sh(&mine).0.then_some(()));
     let orders = site.orders();
     assert!(orders[0].starts_with(&format!("disabled | operator-a (uid {uid}) | disk | ")), "{orders:?}");
@@ -129,7 +125,8 @@ fn a_rule_of_the_administrators_lets_a_user_do_what_it_names_and_nothing_else(si
         assert!(said.contains("AccessDenied: access denied (org.trivet.ipvs1."), "{denied}: {said}");
     }
 
-    allow(site, "operator-b", "org.trivet.ipvs1.resync");
+    let other = rule().replace("ipvs1.order", "ipvs1.resync").replace("\"lvs\"", "\"ops\"");
+    site.machine().write(&RULES.replace("40", "41"), &other);
     let is_denied = || site.machine().try_sh(&by("operator-b", &resync())).1.contains("AccessDenied");
     wait_for("polkit has read the other rule", &false, is_denied);
     site.refused(&others);
