@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use trivet_tests::bus::Property;
-use trivet_tests::clock::{PATIENCE, pace, wait, wait_for};
+use trivet_tests::clock::{PATIENCE, now, pace, wait, wait_for};
 use trivet_tests::host::Host;
 use trivet_tests::installed::Installed;
 use trivet_tests::ipvs;
@@ -192,15 +192,21 @@ fn ipvs_may_come_late_and_ipvsd_may_go_and_come_and_no_connection_notices() {
     ipvs::require();
     // Of a kernel that is not the virtual machine's nothing is taken away.
     let modules = std::env::var_os("TRIVET_IN_VM").map(|_| Modules::take());
+    let began = now();
+    let told = |what: &str| eprintln!("{what}: after {:.0?}", began.elapsed());
     let site = Site::new();
+    told("installed");
     match &modules {
         Some(modules) => it_waits_for_ipvs_and_works_as_soon_as_it_is_there(&site, modules),
         None => {
-            eprintln!("LEFT OUT: a kernel without IPVS: this one's is not ours to unload; tests/vm shows it")
+            eprintln!("LEFT OUT: a kernel without IPVS: this one's is not ours to unload; tests/vm shows it");
         }
     }
+    told("IPVS is there");
     its_settings_are_written_from_within_its_sandbox(&site);
+    told("settings are set");
     whatever_happens_to_it_neither_the_table_nor_a_connection_notices(&site);
+    told("nothing was noticed");
     what_it_made_is_known_to_be_its_own_after_a_restart(&site);
 }
 

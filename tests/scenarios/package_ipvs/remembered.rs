@@ -43,7 +43,10 @@ fn orders_outlive_a_crash_an_upgrade_and_a_reboot_and_what_is_ours_only_the_daem
     site.expect_service("web");
     site.expect_orders(&orders);
     // With the kernel's table goes the knowledge of what in it was ours.
-    assert_eq!(site.machine().try_sh(&format!("cat {OWNED}")).1.contains("10.0.10.99"), false);
+    assert!(
+        !site.machine().try_sh(&format!("cat {OWNED}")).1.contains("10.0.10.99"),
+        "it outlived the table"
+    );
     site.sh(&format!("busctl call {SERVICE} ClearOverride s 192.168.100.102"));
     wait("one order is left", PATIENCE, || (site.sh(&format!("wc -l <{ORDERS}")) == "1").then_some(()));
 
