@@ -54,7 +54,10 @@ impl Director {
             match found {
                 Ok(found) if is_set(name, wanted, found) => self.now_set(&Setting::Sysctl(name, wanted)),
                 Ok(found) => {
-                    actions.log(Level::Info, format!("{name} is {found}, setting it to {wanted}"));
+                    // One that could not be set is tried again without another word.
+                    if !self.unset.contains_key(name) {
+                        actions.log(Level::Info, format!("{name} is {found}, setting it to {wanted}"));
+                    }
                     actions.push(Action::Set(Setting::Sysctl(name, wanted)));
                 }
                 Err(why) => self.not_set(&Setting::Sysctl(name, wanted), &why, actions),

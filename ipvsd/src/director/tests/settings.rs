@@ -69,6 +69,21 @@ fn a_sysctl_that_is_otherwise_is_set_and_said_and_one_that_cannot_be_is_said_onc
 }
 
 #[test]
+fn a_sysctl_that_can_be_read_and_not_written_is_tried_again_without_another_word() {
+    let sysctls = BTreeMap::from([("conntrack", 1)]);
+    let settings = Settings { tuning: Tuning { sysctls, ..Tuning::default() }, ..web() };
+    let mut scene = Scene::new(settings).started();
+    let (what, why) = (Setting::Sysctl("conntrack", 1), "/proc/sys is read-only for ipvsd");
+    for _ in 0..5 {
+        scene.sysctls.insert("conntrack", Ok(0));
+        scene.event(Event::Set { what: what.clone(), result: Err(why.into()) });
+        let actions = scene.director.on_event(scene.at(), Event::SysctlsRead(vec![("conntrack", Ok(0))]));
+        assert_eq!(actions.into_iter().collect::<Vec<_>>(), [Action::Set(what.clone())]);
+    }
+    assert_eq!((scene.said("conntrack is 0"), scene.said(why)), (1, 1), "{:?}", scene.log);
+}
+
+#[test]
 fn a_kernel_without_ipvs_is_one_fault_however_many_sysctls_are_wanted() {
     let sysctls = BTreeMap::from([("conntrack", 1), ("sloppy_tcp", 1)]);
     let settings = Settings { tuning: Tuning { sysctls, ..Tuning::default() }, ..web() };
