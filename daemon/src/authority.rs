@@ -1,6 +1,6 @@
 //! Who may command: root, and whom polkit allows it. Without polkit, root only.
 
-use crate::client::is_absent;
+use crate::client::{is_absent, is_called};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,6 +13,8 @@ use zbus::{Connection, Variant, connection};
 const NAME: &str = "org.freedesktop.PolicyKit1";
 const PATH: &str = "/org/freedesktop/PolicyKit1/Authority";
 const INTERFACE: &str = "org.freedesktop.PolicyKit1.Authority";
+/// What systemd answers who calls a service that it may not start, or has no unit of.
+const NO_UNIT: [&str; 2] = ["org.freedesktop.systemd1.UnitMasked", "org.freedesktop.systemd1.NoSuchUnit"];
 /// CheckAuthorizationFlags: polkit may ask the user for a password.
 const ALLOW_USER_INTERACTION: u32 = 1;
 /// How long a user may take for that.
@@ -62,7 +64,7 @@ pub async fn authorize(connection: &Connection, header: &Header<'_>, action: &st
         Ok((true, _)) => Ok(user(uid)),
         Ok((false, true)) => Err(denied(action, "polkit wants a password for it, and nobody could be asked")),
         Ok((false, false)) => Err(denied(action, "polkit does not allow it")),
-        Err(error) if is_absent(&error) => {
+        Err(error) if is_absent(&error) || is_called(&error, &NO_UNIT) => {
             Err(denied(action, "only root may do this where there is no polkit to ask"))
         }
         Err(error) => Err(denied(action, &format!("polkit does not answer: {error}"))),

@@ -189,6 +189,6 @@ fn purge_removes_units_files_and_addresses() {
     for unit in DAEMONS.into_iter().chain(["checkd-exec.service", "checkd-exec.socket"]) {
         assert_eq!(site.trivet.unit(unit, "LoadState"), "not-found");
     }
-    let left = site.trivet.machine.sh("ls -d /usr/sbin/vrrpd /lib/systemd/system/vrrpd* /run/trivet /run/trivet-vrrpd /run/trivet-checkd /run/trivet-checkd-exec /usr/libexec/trivet /usr/share/dbus-1/system.d/org.trivet* 2>/dev/null || true");
+    let left = site.trivet.machine.sh("ls -d /usr/sbin/vrrpd /lib/systemd/system/vrrpd* /run/trivet /run/trivet-vrrpd /run/trivet-checkd /run/trivet-checkd-exec /var/lib/trivet /usr/libexec/trivet /usr/share/dbus-1/system.d/org.trivet* 2>/dev/null || true");
     assert_eq!(left, "", "left behind");
 }

@@ -17,7 +17,11 @@ pub struct Installed {
 impl Installed {
     /// Starts the machine; `install` waits for it. So several can boot side by side.
     pub fn boot(host: &Host) -> Self {
-        let mut machine = Machine::prepare(host);
+        Self::boot_on(host, Machine::prepare(host))
+    }
+
+    /// The same on a machine that was prepared.
+    pub fn boot_on(host: &Host, mut machine: Machine) -> Self {
         let to = machine.root().join("root/trivet.deb");
         std::fs::copy(package(), to).expect("copying the package into the machine");
         machine.boot(host);

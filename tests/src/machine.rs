@@ -22,6 +22,7 @@ pub struct Machine {
     scratch: PathBuf,
     supervisor: Option<Process>,
     leader: Pid,
+    has_sysctls: bool,
 }
 
 /// The Debian 13 tree under the overlay: TRIVET_ROOTFS (tests/run sets it), or, in the virtual machine, its own.
@@ -46,10 +47,16 @@ impl Machine {
             lower().display(),
             scratch.display()
         ));
-        let machine = Self { root, scratch, supervisor: None, leader: Pid::from_raw(0) };
+        let machine = Self { root, scratch, supervisor: None, leader: Pid::from_raw(0), has_sysctls: false };
         machine.write("etc/hostname", &format!("{}\n", host.name()));
         machine.write("etc/machine-id", &format!("{}\n", machine_id(host)));
         machine
+    }
+
+    /// From its next start on the sysctls of its network are its own to write, as they are on a real machine. Not
+    /// always: its systemd then sets some, as systemd does.
+    pub fn give_sysctls(&mut self) {
+        self.has_sysctls = true;
     }
 
     /// Its root directory, seen from outside.
@@ -68,6 +75,9 @@ impl Machine {
     pub fn boot(&mut self, host: &Host) {
         let unit = host.namespace().name();
         let mut command = launcher(unit);
+        if self.has_sysctls {
+            command.args(["env", "SYSTEMD_NSPAWN_API_VFS_WRITABLE=network"]);
+        }
         command.arg("systemd-nspawn").args([
             "--quiet",
             "--boot",

@@ -289,9 +289,9 @@ fn an_unknown_scheduler_is_that_services_failure_and_not_tried_all_the_time() {
 #[test]
 fn a_server_that_the_kernel_refuses_is_told_until_it_is_taken_whatever_becomes_of_the_others() {
     let mut scene = Scene::new(web());
-    scene.refuse = |change| match change {
-        Change::NewServer { address, .. } if *address == server_address(101) => Some(Errno::EINVAL),
-        _ => None,
+    scene.refuse = |change| {
+        let is_first = matches!(change, Change::NewServer { address, .. } if *address == server_address(101));
+        is_first.then_some(Errno::EINVAL)
     };
     let mut scene = scene.started();
     scene.answer(&[(101, Up), (102, Up)]);

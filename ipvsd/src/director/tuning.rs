@@ -47,12 +47,17 @@ impl Director {
         found: Vec<(&'static str, Result<u32, String>)>,
         actions: &mut Actions,
     ) {
+        // A kernel without IPVS has none, and that is said once, as what it is.
+        let Kernel::Read(_) = self.kernel else { return };
         for (name, found) in found {
             let Some(wanted) = self.settings.tuning.sysctls.get(name).copied() else { continue };
             match found {
                 Ok(found) if is_set(name, wanted, found) => self.now_set(&Setting::Sysctl(name, wanted)),
                 Ok(found) => {
-                    actions.log(Level::Info, format!("{name} is {found}, setting it to {wanted}"));
+                    // One that could not be set is tried again without another word.
+                    if !self.unset.contains_key(name) {
+                        actions.log(Level::Info, format!("{name} is {found}, setting it to {wanted}"));
+                    }
                     actions.push(Action::Set(Setting::Sysctl(name, wanted)));
                 }
                 Err(why) => self.not_set(&Setting::Sysctl(name, wanted), &why, actions),

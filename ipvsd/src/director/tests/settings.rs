@@ -69,6 +69,37 @@ fn a_sysctl_that_is_otherwise_is_set_and_said_and_one_that_cannot_be_is_said_onc
 }
 
 #[test]
+fn a_sysctl_that_can_be_read_and_not_written_is_tried_again_without_another_word() {
+    let sysctls = BTreeMap::from([("conntrack", 1)]);
+    let settings = Settings { tuning: Tuning { sysctls, ..Tuning::default() }, ..web() };
+    let mut scene = Scene::new(settings).started();
+    let (what, why) = (Setting::Sysctl("conntrack", 1), "/proc/sys is read-only for ipvsd");
+    for _ in 0..5 {
+        scene.sysctls.insert("conntrack", Ok(0));
+        scene.event(Event::Set { what: what.clone(), result: Err(why.into()) });
+        let actions = scene.director.on_event(scene.at(), Event::SysctlsRead(vec![("conntrack", Ok(0))]));
+        assert_eq!(actions.into_iter().collect::<Vec<_>>(), [Action::Set(what.clone())]);
+    }
+    assert_eq!((scene.said("conntrack is 0"), scene.said(why)), (1, 1), "{:?}", scene.log);
+}
+
+#[test]
+fn a_kernel_without_ipvs_is_one_fault_however_many_sysctls_are_wanted() {
+    let sysctls = BTreeMap::from([("conntrack", 1), ("sloppy_tcp", 1)]);
+    let settings = Settings { tuning: Tuning { sysctls, ..Tuning::default() }, ..web() };
+    let mut scene = Scene::new(settings);
+    let missing = "the kernel has no IPVS: modprobe ip_vs";
+    scene.fault = Some(Fault(missing.into()));
+    scene.sysctls = ["conntrack", "sloppy_tcp"].map(|name| (name, Err(missing.into()))).into();
+    let mut scene = scene.started();
+    scene.pass(Duration::from_secs(10));
+    assert_eq!((scene.said(missing), scene.director.unset.len()), (1, 0), "{:?}", scene.log);
+    (scene.fault, scene.sysctls) = (None, BTreeMap::new());
+    scene.pass(Duration::from_secs(2));
+    assert_eq!(scene.set, [Setting::Sysctl("conntrack", 1), Setting::Sysctl("sloppy_tcp", 1)]);
+}
+
+#[test]
 fn a_defence_that_the_kernel_switches_by_itself_is_left_to_it() {
     let sysctls = BTreeMap::from([("drop_entry", 1), ("conn_reuse_mode", 1)]);
     let settings = Settings { tuning: Tuning { sysctls, ..Tuning::default() }, ..web() };
