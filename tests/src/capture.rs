@@ -99,7 +99,7 @@ fn link(interface: &str) -> Option<LinkAddr> {
 }
 
 /// The next frame, or nothing within a fifth of a second.
-fn next(socket: &OwnedFd) -> Option<Vec<u8>> {
+pub(crate) fn next(socket: &OwnedFd) -> Option<Vec<u8>> {
     let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     match poll(&mut fds, PollTimeout::from(200u8)) {
         Ok(0) | Err(Errno::EINTR) => return None,

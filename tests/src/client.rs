@@ -2,13 +2,14 @@
 //! the answer or the failure of each.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::clock::{now, pace};
+use crate::held;
 use crate::host::Host;
 use crate::namespace;
 
@@ -99,14 +100,29 @@ impl Drop for Client {
 /// One request, from the calling thread's namespace.
 pub fn ask(target: SocketAddr, path: &str, timeout: Duration) -> Request {
     let began = now();
-    let answer = exchange(target, path, timeout);
+    let stream = TcpStream::connect_timeout(&target, timeout);
+    let answer = stream
+        .map_err(|error| say("connecting", error))
+        .and_then(|stream| exchange(stream, target, path, timeout));
     Request { began, ended: now(), answer }
 }
 
-fn exchange(target: SocketAddr, path: &str, timeout: Duration) -> Result<String, String> {
-    let say = |what: &str, error: std::io::Error| format!("{what}: {error}");
-    let mut stream =
-        TcpStream::connect_timeout(&target, timeout).map_err(|error| say("connecting", error))?;
+fn say(what: &str, error: impl std::fmt::Display) -> String {
+    format!("{what}: {error}")
+}
+
+/// One request on a connection of its own from one of a host's addresses: the answering server's name.
+pub fn ask_from(host: &Host, from: IpAddr, target: SocketAddr, timeout: Duration) -> Result<String, String> {
+    let stream = host.namespace().within(|| held::connect(from, target, timeout))?;
+    exchange(stream, target, "/", timeout)
+}
+
+fn exchange(
+    mut stream: TcpStream,
+    target: SocketAddr,
+    path: &str,
+    timeout: Duration,
+) -> Result<String, String> {
     stream.set_read_timeout(Some(timeout)).map_err(|error| say("setting a time limit", error))?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: {target}\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(|error| say("sending", error))?;

@@ -13,12 +13,18 @@ pub struct Web {
 }
 
 impl Web {
+    /// On port 80 of IPv4.
     pub fn start(host: &Host) -> Self {
+        Self::listening(host, &["80"])
+    }
+
+    /// Where it listens, in nginx's words: "80", "[::]:8001-8008".
+    pub fn listening(host: &Host, places: &[&str]) -> Self {
         let directory = host.directory().join("nginx");
         std::fs::create_dir_all(&directory).expect("making a web server's directory");
         std::fs::write(
             directory.join("nginx.conf"),
-            configuration(&directory.display().to_string(), host.name()),
+            configuration(&directory.display().to_string(), host.name(), places),
         )
         .expect("writing nginx.conf");
         let mut web = Self { directory, process: None };
@@ -54,7 +60,8 @@ impl Web {
 }
 
 /// One process only (`master_process off`), so that killing it closes its port.
-fn configuration(directory: &str, name: &str) -> String {
+fn configuration(directory: &str, name: &str, places: &[&str]) -> String {
+    let listen: String = places.iter().map(|place| format!("listen {place}; ")).collect();
     format!(
         "daemon off; master_process off; pid {directory}/pid; error_log stderr;
          events {{ worker_connections 512; }}
@@ -62,9 +69,9 @@ fn configuration(directory: &str, name: &str) -> String {
              access_log {directory}/access.log;
              client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
              fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
-             default_type text/plain;
+             default_type text/plain; keepalive_timeout 600s;
              server {{
-                 listen 80;
+                 {listen}
                  location / {{
                      if (-f {directory}/sick) {{ return 503 \"{name} is sick\\n\"; }}
                      return 200 \"{name}\\n\";
