@@ -6,6 +6,7 @@ mod service;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use daemon::bus::{Objects, Service, Session, Turnstile, announce_changes, properties, step_aside};
 use daemon::client::wake;
@@ -111,14 +112,20 @@ struct Shown {
     manager: HashMap<String, zbus::OwnedVariant>,
     services: BTreeMap<Arc<str>, Arc<ServiceStatus>>,
     commands: Sender<Command>,
+    /// Nobody can find the objects before the name is there. To each new one belongs a signal with all that it shows:
+    /// tens of thousands of rows would be told to nobody.
+    unseen: Arc<AtomicBool>,
 }
 
 impl Shown {
     async fn new(session: &Session<Snapshot>, commands: &Sender<Command>) -> zbus::Result<Self> {
         let manager = properties::<Manager>(&session.connection, MANAGER).await?;
         let objects = Objects::new(SERVICES, &[]);
-        let mut shown = Self { objects, manager, services: BTreeMap::new(), commands: commands.clone() };
+        let (services, commands, unseen) =
+            (BTreeMap::new(), commands.clone(), Arc::new(AtomicBool::new(true)));
+        let mut shown = Self { objects, manager, services, commands, unseen };
         shown.update(session).await?;
+        shown.unseen.store(false, Ordering::Relaxed);
         Ok(shown)
     }
 
@@ -131,6 +138,7 @@ impl Shown {
             name: name.to_owned(),
             model: session.model.clone(),
             commands: self.commands.clone(),
+            unseen: Arc::clone(&self.unseen),
         };
         self.objects.keep(&session.connection, &names, make).await?;
         for (name, now) in &self.services {

@@ -1,6 +1,8 @@
 //! The objects of the virtual services.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use daemon::authority::authorize;
@@ -22,6 +24,7 @@ pub(super) struct ServiceObject {
     pub(super) name: String,
     pub(super) model: Model<Snapshot>,
     pub(super) commands: Sender<Command>,
+    pub(super) unseen: Arc<AtomicBool>,
 }
 
 impl ServiceObject {
@@ -199,6 +202,9 @@ impl ServiceObject {
     /// others is announced without them; changed connection counts alone are not.
     #[zbus(property(emits_changed_signal = "invalidates"))]
     fn servers(&self) -> fdo::Result<Vec<HashMap<&'static str, Variant<'static>>>> {
+        if self.unseen.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
         let model = self.model.latest();
         let status = model.service(&self.name)?;
         Ok(status.servers.iter().map(|server| row(&status.service, server, &model.connections)).collect())
@@ -295,7 +301,6 @@ fn persistence(status: &ServiceStatus) -> u32 {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::sync::Arc;
 
     use zbus::object_server::Interface as _;
 
@@ -348,8 +353,12 @@ mod tests {
         assert_eq!(changed.keys().copied().collect::<Vec<_>>(), ["State"]);
         assert_eq!(changed["State"], Variant::from("no-servers"));
         let mut introspection = String::new();
-        let object =
-            |name| ServiceObject { name, model: Model::new(Snapshot::default()), commands: commands() };
+        let object = |name| ServiceObject {
+            name,
+            model: Model::new(Snapshot::default()),
+            commands: commands(),
+            unseen: Arc::default(),
+        };
         object(String::new()).introspect_to_writer(&mut introspection, 0);
         let told: BTreeSet<&str> =
             shown(&now).into_iter().map(|(name, _)| name).chain(["Name", "Servers"]).collect();

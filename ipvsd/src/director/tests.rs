@@ -495,3 +495,62 @@ fn a_reload_that_changes_nothing_reads_no_server_and_sends_nothing() {
     scene.turn();
     assert_eq!(scene.readings.1, before.1 + 1);
 }
+
+/// Prints figures: `cargo test --release -p ipvsd --lib -- --ignored --nocapture what_the_director_costs`.
+#[test]
+#[ignore = "a measurement"]
+fn what_the_director_costs() {
+    let like = service(1, &[1]).servers.pop_first().unwrap().1;
+    let address = |first: u8, number: u32| {
+        let [_, a, b, c] = number.to_be_bytes();
+        std::net::SocketAddr::from(([first, a, b, c], 80))
+    };
+    let one = |number: u32| {
+        let mut one = service(1, &[]);
+        let address_of = address(10, number);
+        one.fronts = vec![ServiceKey::Address { protocol: crate::table::Protocol::Tcp, address: address_of }];
+        for server in number * 16..(number + 1) * 16 {
+            let target = address(11, server);
+            let backend = crate::service::Backend { ip: target.ip(), port: Some(80) };
+            one.servers.insert(backend, crate::service::RealServer { target, ..like.clone() });
+        }
+        (Arc::from(format!("service-{number:04}").as_str()), Arc::new(one))
+    };
+    let configured = Settings { services: (0..2_277).map(one).collect(), ..Settings::default() };
+    let mut scene = Scene::new(configured.clone());
+    let clock = ::daemon::event_loop::Clock::new().unwrap();
+    let mut status = crate::status::Status::default();
+    let mut timed = |what: &str, scene: &mut Scene, act: &mut dyn FnMut(&mut Scene)| {
+        let began = clock.now();
+        act(scene);
+        let acted = clock.now();
+        status.update(&mut scene.director, scene.now);
+        println!("{what}: {:?}, shown {:?}", acted - began, clock.now() - acted);
+        scene.applied.clear();
+    };
+    let all = |verdict| {
+        let target = |server| Target { check: "http".into(), address: address(11, server) };
+        let answer =
+            |server| Answer { target: target(server), verdict, reason: "".into(), since: 1, weight: None };
+        (0..2_277 * 16).map(answer).collect::<Vec<_>>()
+    };
+    timed("start", &mut scene, &mut |scene| scene.event(Event::Started));
+    timed("all up", &mut scene, &mut |scene| {
+        scene.event(Event::Answered(all(Up)));
+        scene.turn();
+    });
+    timed("the same again", &mut scene, &mut |scene| scene.event(Event::Answered(all(Up))));
+    timed("reload of nothing", &mut scene, &mut |scene| {
+        scene.event(Event::Reloaded(configured.clone()));
+    });
+    timed("a round", &mut scene, &mut |scene| scene.pass(Duration::from_secs(2)));
+    timed("all down", &mut scene, &mut |scene| scene.event(Event::Answered(all(Down))));
+    timed("all up", &mut scene, &mut |scene| {
+        scene.event(Event::Answered(all(Up)));
+        scene.pass(Duration::from_millis(600));
+    });
+    timed("cleared", &mut scene, &mut |scene| {
+        scene.table.clear();
+        scene.pass(Duration::from_secs(1));
+    });
+}
