@@ -59,8 +59,10 @@ impl Needs {
 
     /// A check may also say itself where it goes.
     fn of_check(table: &Table) -> Self {
-        let Some(Kind::String(word)) = table.entries.get("type").map(|entry| &entry.value.kind) else {
-            return Self::default();
+        let word = match table.entries.get("type").map(|entry| &entry.value.kind) {
+            // Empty: what the parser makes of a value that is missing.
+            Some(Kind::String(word)) if !word.is_empty() => word,
+            Some(_) | None => return Self::default(),
         };
         let needs = if word == OF_A_COMMAND { Self::of_command(table) } else { Self::of_type(word) };
         let says = |key| table.entries.contains_key(key);

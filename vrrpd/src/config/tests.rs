@@ -267,7 +267,9 @@ fn the_installed_examples_are_right() {
             continue;
         }
         let root = TempRoot::new();
-        root.write("etc/trivet/gateway.pass", "secret");
+        for name in ["gateway", "web-route"] {
+            root.write(&format!("etc/trivet/{name}.pass"), "secret");
+        }
         root.write(GATEWAY, &std::fs::read_to_string(&path).unwrap());
         let (configuration, report) = load_root(&root);
         assert!(!report.contains("error"), "{}:\n{report}", path.display());
