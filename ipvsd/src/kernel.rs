@@ -267,8 +267,12 @@ impl Kernel {
     }
 
     fn send(&self, bytes: &[u8]) -> Result<(), Failure> {
-        send(self.socket.as_raw_fd(), bytes, MsgFlags::empty())?;
-        Ok(())
+        loop {
+            match send(self.socket.as_raw_fd(), bytes, MsgFlags::empty()) {
+                Err(Errno::EINTR) => {}
+                other => return other.map(drop).map_err(Failure::from),
+            }
+        }
     }
 
     /// Receive one datagram, and hand each message in it, with the number of its request, to `take`.
