@@ -36,7 +36,12 @@ pub struct Traffic {
 
 /// The servers of a virtual service ("10.0.10.50:80"), in address order; none where there is no such service.
 pub fn servers(host: &Host, service: &str) -> Vec<Server> {
-    let mut servers = parse(&table(host), service);
+    servers_in(&table(host), service)
+}
+
+/// The same, in a table that was read before.
+pub fn servers_in(table: &str, service: &str) -> Vec<Server> {
+    let mut servers = parse(table, service);
     servers.sort_by(|left, right| left.address.cmp(&right.address));
     servers
 }

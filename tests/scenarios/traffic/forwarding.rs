@@ -237,10 +237,10 @@ fn every_way_to_forward_is_on_the_wire_what_was_configured_and_clients_are_answe
 
 /// The kernel's own books agree.
 fn judge_by_ipvsadm(site: &Site, cells: &[Cell]) {
-    let connections = ipvs::connections(&site.director);
+    let (connections, table) = (ipvs::connections(&site.director), ipvs::table(&site.director));
     for cell in cells {
         let service = cell.service().to_string();
-        let servers = ipvs::servers(&site.director, &service);
+        let servers = ipvs::servers_in(&table, &service);
         for number in [1, 2] {
             let address = cell.server(number).to_string();
             let known = |wanted: &ipvs::Connection| wanted.service == service && wanted.server == address;

@@ -98,7 +98,7 @@ impl Site {
         result.unwrap_or_else(|error| panic!("{verb} {arguments:?}: {error}"));
     }
 
-    /// Waits until the kernel has all these services, with so many servers together.
+    /// Waits until the kernel has all these services, with so many servers together, and ipvsd takes orders.
     #[track_caller]
     pub(crate) fn expect_table(&self, services: usize, servers: usize) {
         wait(&format!("{services} services with {servers} servers"), PATIENCE, || {
@@ -110,6 +110,9 @@ impl Site {
             let found = (count(&["TCP", "UDP", "SCTP", "FWM"]), count(&["  ->"]));
             (found == (services, servers + 1)).then_some(())
         });
+        let question =
+            ["get-property", "org.trivet.Ipvs1", "/org/trivet/Ipvs1", "org.trivet.Ipvs1.Manager", "Services"];
+        wait("ipvsd on the bus", PATIENCE, || self.trivet.bus().busctl(&question).ok());
     }
 }
 
