@@ -42,7 +42,7 @@ fn marks_all_ports_flags_thresholds_and_the_sip_engine_reach_the_kernel() {
         "address = \"10.0.10.54:5060\"\nprotocol = \"udp\"\npersistence = 360\npersistence_engine = \"sip\"",
     );
     root.write("etc/trivet/ipvs.d/f.toml", "mark = 8\n[[server]]\naddress = \"2001:db8::1\"\n");
-    let _ipvsd = Ipvsd::start(&root, &bus);
+    let ipvsd = Ipvsd::start(&root, &bus);
     let expected = [
         "TCP 10.0.10.50:80 sh (sh-fallback,sh-port)",
         "TCP 10.0.10.51:80 sh (sh-fallback,sh-port)",
@@ -68,6 +68,7 @@ fn marks_all_ports_flags_thresholds_and_the_sip_engine_reach_the_kernel() {
         missing.is_empty().then_some(())
     });
     wait_until_ipvsadm_says("-Ln --thresholds", &["1000", "800"]);
+    ipvsd.wait_for_log("serving org.trivet.Ipvs1 on the bus");
     let plan = bus.call::<Vec<String>>("/org/trivet/Ipvs1", "org.trivet.Ipvs1.Manager", "Plan");
     assert!(plan.as_ref().is_ok_and(Vec::is_empty), "{plan:?}");
     assert_eq!(bus.of_service("a", "Repairs"), "OwnedVariant(U64(0))");
