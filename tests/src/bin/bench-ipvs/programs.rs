@@ -19,7 +19,7 @@ use crate::checkd::{Bus, Checkd};
 use crate::plan::{self, Plan, Up};
 
 /// Whatever takes longer has failed.
-pub(crate) const LIMIT: Duration = Duration::from_secs(300);
+pub(crate) const LIMIT: Duration = Duration::from_secs(1_500);
 const SOON: Duration = Duration::from_millis(2);
 /// What keepalived says at the end of a reload.
 const RELOADED: &str = "Reload complete";
