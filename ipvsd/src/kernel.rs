@@ -284,13 +284,14 @@ impl Kernel {
                     Err(Errno::EINTR) => continue,
                     other => other?,
                 };
+            // Port 0 is the kernel; nobody else has anything to say here, however long it is.
+            if received.address.is_none_or(|sender| sender.pid() != 0) {
+                continue;
+            }
             if received.flags.contains(MsgFlags::MSG_TRUNC) {
                 return Err(WireError::Framing.into());
             }
-            // Port 0 is the kernel; nobody else has anything to say here.
-            if received.address.is_some_and(|sender| sender.pid() == 0) {
-                break received.bytes;
-            }
+            break received.bytes;
         };
         for message in Messages::new(&self.buffer[..length]) {
             let message = message?;

@@ -47,9 +47,13 @@ impl Site {
         if self.cell.scene == Scene::EqualPriority {
             return self.equal_priority();
         }
+        // The second learns from the first what a checksum covers: where it is on its own at first, it sends the RFC's.
+        let began = Stamp::now();
         self.start(FIRST);
+        let limit = START + self.cell.active_down_interval(FIRST);
+        self.first("the first is Active", began, limit, FIRST, active)?;
         self.start(SECOND);
-        self.expect_only(FIRST, START + self.cell.active_down_interval(FIRST))?;
+        self.expect_only(FIRST, limit)?;
         self.expect_peace(FIRST)?;
         match self.cell.scene {
             Scene::Stop | Scene::AddressMismatch => self.stop(),

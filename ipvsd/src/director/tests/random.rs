@@ -211,6 +211,23 @@ fn check(seed: u64, step: usize, scene: &Scene, truth: &Truth) {
     assert_eq!(scene.director.plan(), Ok(Vec::new()), "seed {seed}, step {step}");
 }
 
+/// The kernel fails, refuses everything new, or no file can be written.
+fn moment_of_trouble(random: &mut Random, scene: &mut Scene) {
+    match random.below(3) {
+        0 => scene.fault = Some(Fault("out of memory".into())),
+        1 => scene.refuse = |change| matches!(change, Change::NewServer { .. }).then_some(Errno::ENOMEM),
+        _ => {
+            scene.unwritable = Some("No space left on device");
+            order(random, scene);
+            scene.event(Event::Reloaded(random_settings(random)));
+        }
+    }
+    scene.pass(Duration::from_secs(random.below(4).into()));
+    scene.fault = None;
+    scene.refuse = |_| None;
+    scene.unwritable = None;
+}
+
 fn play(seed: u64) -> usize {
     let mut random = Random(seed);
     let foreign = table(&[(FOREIGN, "lc", &[(101, 7)])]);
@@ -240,18 +257,7 @@ fn play(seed: u64) -> usize {
                 truth.is_active = random.once_in(2);
                 scene.event(truth.roles());
             }
-            _ => {
-                // A moment in which the kernel fails, or refuses everything new.
-                if random.once_in(2) {
-                    scene.fault = Some(Fault("out of memory".into()));
-                } else {
-                    scene.refuse =
-                        |change| matches!(change, Change::NewServer { .. }).then_some(Errno::ENOMEM);
-                }
-                scene.pass(Duration::from_secs(random.below(4).into()));
-                scene.fault = None;
-                scene.refuse = |_| None;
-            }
+            _ => moment_of_trouble(&mut random, &mut scene),
         }
         scene.turn();
         if random.once_in(4) {

@@ -15,14 +15,13 @@ use nix::sys::socket::{
 use crate::look::OURS;
 
 const INTERFACE: &str = "nlmon0";
-/// PACKET_USER of linux/if_packet.h: a datagram for a program.
-const TO_USER: u8 = 6;
 const NETLINK_GENERIC: u16 = 16;
+/// What the kernel says does not have it (`linux/netlink.h`). The packet's type is no help: all are outgoing on nlmon.
+const NLM_F_REQUEST: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-/// The first command that only reads (`IPVS_CMD_…`), but for those that are in the middle.
-const READING: [u8; 4] = [4, 8, 11, 13];
-const GET_INFO: u8 = 15;
+/// The commands that only read (`IPVS_CMD_GET_…` of linux/ip_vs.h).
+const READING: [u8; 5] = [4, 8, 11, 13, 15];
 const BUFFER: usize = 256 * 1024 * 1024;
 const DATAGRAM: usize = 256 * 1024;
 
@@ -70,7 +69,7 @@ impl Traffic {
                     continue;
                 }
                 let mut counts = shared.lock().expect("no panic while locked");
-                counts.add(&buffer[..length], from.pkttype() == TO_USER, family);
+                counts.add(&buffer[..length], family);
             }
         });
         Self(counts)
@@ -82,24 +81,25 @@ impl Traffic {
 }
 
 impl Counts {
-    fn add(&mut self, datagram: &[u8], to_user: bool, family: u16) {
+    fn add(&mut self, datagram: &[u8], family: u16) {
         let mut rest = datagram;
         let mut sent = false;
-        while let Some((kind, sequence, command, length)) = header(rest) {
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-            if sequence >= OURS {
+        while let Some(message) = Header::read(rest) {
+            rest = rest.get(message.length.next_multiple_of(4)..).unwrap_or_default();
+            let is_ours = message.sequence >= OURS;
+            let is_of_ipvs = message.kind == family || [NLMSG_ERROR, NLMSG_DONE].contains(&message.kind);
+            if is_ours || !is_of_ipvs {
                 continue;
             }
-            let is_answer = kind == NLMSG_ERROR || kind == NLMSG_DONE || kind == family;
-            if to_user {
-                self.answers += u64::from(is_answer);
-            } else if kind == family {
-                sent = true;
-                if READING.contains(&command) || command >= GET_INFO {
-                    self.questions += 1;
-                } else {
-                    self.commands += 1;
-                }
+            if message.flags & NLM_F_REQUEST == 0 {
+                self.answers += 1;
+                continue;
+            }
+            sent = true;
+            if READING.contains(&message.command) {
+                self.questions += 1;
+            } else {
+                self.commands += 1;
             }
         }
         self.datagrams += u64::from(sent);
@@ -115,13 +115,25 @@ impl Counts {
     }
 }
 
-/// Type, number, command of generic netlink, length.
-fn header(bytes: &[u8]) -> Option<(u16, u32, u8, usize)> {
-    let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
-    let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
-    let sequence = u32::from_ne_bytes(bytes.get(8..12)?.try_into().ok()?);
-    let length = usize::try_from(length).ok().filter(|length| *length >= 16)?;
-    Some((kind, sequence, bytes.get(16).copied().unwrap_or(0), length))
+/// `nlmsghdr` of linux/netlink.h, and the command of the `genlmsghdr` behind it.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    length: usize,
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    command: u8,
+}
+
+impl Header {
+    /// None where the datagram ends.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        let half = |at: usize| Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+        let length = usize::try_from(word(0)?).ok().filter(|length| *length >= 16)?;
+        let command = bytes.get(16).copied().unwrap_or(0);
+        Some(Self { length, kind: half(4)?, flags: half(6)?, sequence: word(8)?, command })
+    }
 }
 
 /// The system calls that strace has written to this file.
