@@ -15,8 +15,8 @@ use crate::table::{ServiceKey, Table};
 
 /// More servers than this that change in one answer are reported as one number.
 const VERDICT_REPORTS: usize = 50;
-/// What the kernel looks through in a moment: deleted servers, for each that is added.
-const MANY_STEPS: u64 = 5_000_000;
+/// What the kernel looks through, at some 20 to 100 ns each, in longer than a lull: deleted servers, for each that is added.
+const MANY_STEPS: u64 = 50_000_000;
 /// When so long nobody has come, that was the last one.
 const LULL: Duration = Duration::from_millis(500);
 /// Nobody waits longer for others.

@@ -46,7 +46,7 @@ fn crowd(service: u8, verdict: crate::health::Verdict) -> Vec<Answer> {
         Target { check: "http".into(), address }
     };
     let answer = |port| Answer { target: target(port), verdict, reason: "".into(), since: 1, weight: None };
-    (1..=3_000).map(answer).collect()
+    (1..=6_000).map(answer).collect()
 }
 
 fn crowded(number: u8) -> crate::service::VirtualService {
@@ -71,7 +71,7 @@ fn a_crowd_that_returns_is_waited_for_where_the_kernel_keeps_many_deleted_server
     };
     turn(&mut scene, 50, Up);
     turn(&mut scene, 51, Up);
-    assert_eq!(servers(&scene), [3_000, 3_000], "there is nothing to look through");
+    assert_eq!(servers(&scene), [6_000, 6_000], "there is nothing to look through");
     turn(&mut scene, 50, Down);
     turn(&mut scene, 51, Down);
     assert_eq!(servers(&scene), [0, 0]);
@@ -81,13 +81,13 @@ fn a_crowd_that_returns_is_waited_for_where_the_kernel_keeps_many_deleted_server
     turn(&mut scene, 51, Up);
     scene.applied.clear();
     scene.pass(Duration::from_millis(600));
-    assert_eq!(servers(&scene), [3_000, 3_000]);
+    assert_eq!(servers(&scene), [6_000, 6_000]);
     assert_eq!(scene.applied[0].key(), key(51), "the last one that went is the first one that returns");
     // A single one does not wait.
     scene.event(Event::Answered(crowd(50, Down)));
     scene.event(Event::Answered(crowd(50, Up)[..1].to_vec()));
     scene.turn();
-    assert_eq!(servers(&scene), [1, 3_000]);
+    assert_eq!(servers(&scene), [1, 6_000]);
 }
 
 #[test]

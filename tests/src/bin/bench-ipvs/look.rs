@@ -1,11 +1,11 @@
 //! The kernel's table as somebody sees it who trusts none of the programs: often, a single service; in the end, all.
 
+use std::collections::BTreeSet;
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 
 use ipvsd::ipvs::{Messages, Reply, Request};
-use ipvsd::kernel::Kernel;
 use ipvsd::table::{Change, Entry, Family, ServiceKey, Table};
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -26,7 +26,6 @@ pub(crate) struct Look {
     socket: OwnedFd,
     sequence: u32,
     family: u16,
-    whole: Kernel,
 }
 
 impl Look {
@@ -36,8 +35,7 @@ impl Look {
         let socket = socket.expect("opening a netlink socket");
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).expect("binding a netlink socket");
         setsockopt(&socket, sockopt::SndBufForce, &(4 * BATCH)).expect("root may have a larger buffer");
-        let whole = Kernel::open().expect("opening a netlink socket");
-        let mut look = Self { socket, sequence: OURS, family: 0, whole };
+        let mut look = Self { socket, sequence: OURS, family: 0 };
         let mut family = None;
         look.ask(Request::Family, |reply| {
             if let Reply::Family(number) = reply {
@@ -66,11 +64,16 @@ impl Look {
 
     /// How many services have other servers than they should.
     pub(crate) fn differences(&mut self, wanted: &Table) -> usize {
-        let found = self.whole.dump().expect("reading the table").table;
-        let differs = |(key, entry): &(&ServiceKey, &Arc<Entry>)| {
-            found.get(*key).is_none_or(|found| weights(found) != weights(entry))
+        let mut there = BTreeSet::new();
+        self.ask(Request::Services, |reply| {
+            if let Reply::Service(key, _) = reply {
+                there.insert(key);
+            }
+        });
+        let is_right = |(key, entry): (&ServiceKey, &Arc<Entry>)| {
+            there.contains(key) && self.servers(key) == weights(entry)
         };
-        wanted.iter().filter(differs).count()
+        wanted.len() - wanted.iter().map(is_right).filter(|is_right| *is_right).count()
     }
 
     /// These changes as datagrams, to be sent as they are. A refusal shows at the next question.

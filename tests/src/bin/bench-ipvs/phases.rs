@@ -104,14 +104,17 @@ impl Bench {
         self.tell(phase, "calls", after.calls - before.calls);
     }
 
-    /// When the kernel's table was as planned, as the service tells that is the last to be so. Then the whole is read:
-    /// if it was not the last, the time is that of the whole, and that is said.
+    /// When the kernel's table was as planned, as the services tell of which one is the last to be so. Then the whole is
+    /// read: if it was another one, the time is that of the whole, and that is said.
     fn wait(&mut self, is_weight: bool, mut running: Option<&mut Running>) -> i64 {
         let table = self.plan.table();
-        let key = telling(is_weight);
-        let wanted = weights(&table[&key]);
+        let mut telling = telling(is_weight);
         let end = now() + LIMIT;
-        while self.look.servers(&key) != wanted {
+        loop {
+            telling.retain(|key| self.look.servers(key) != weights(&table[key]));
+            if telling.is_empty() {
+                break;
+            }
             if let Some(running) = &mut running {
                 running.check();
             }

@@ -26,7 +26,7 @@ pub(crate) enum Up {
     None,
 }
 
-/// What is wanted at one moment. The last service is the last one that anybody gets to.
+/// What is wanted at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) up: Up,
@@ -50,9 +50,10 @@ fn key(service: u32) -> ServiceKey {
     ServiceKey::Address { protocol: Protocol::Tcp, address: address(FIRST_SERVICE, service) }
 }
 
-/// The service to look at until something is done.
-pub(crate) fn telling(is_weight: bool) -> ServiceKey {
-    key(if is_weight { CHANGING } else { SERVICES - 1 })
+/// The services to look at until something is done: whoever goes through all of them in the one order or the other gets
+/// to one of these last.
+pub(crate) fn telling(is_weight: bool) -> Vec<ServiceKey> {
+    if is_weight { vec![key(CHANGING)] } else { vec![key(SERVICES - 1), key(0)] }
 }
 
 /// The addresses of the last server of each service, or of all servers.

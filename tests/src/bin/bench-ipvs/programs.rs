@@ -21,6 +21,8 @@ use crate::plan::{self, Plan, Up};
 /// Whatever takes longer has failed.
 pub(crate) const LIMIT: Duration = Duration::from_secs(1_500);
 const SOON: Duration = Duration::from_millis(2);
+/// What systemd gives ipvsd.
+const UNIT: &str = include_str!("../../../../units/ipvsd.service");
 /// What keepalived says at the end of a reload.
 const RELOADED: &str = "Reload complete";
 /// What a track file holds to fail: keepalived.conf(5).
@@ -106,6 +108,8 @@ impl Stage {
         if let Some(ours) = &ours {
             command.env("DBUS_SYSTEM_BUS_ADDRESS", &ours.bus.address);
             command.env("NOTIFY_SOCKET", directory.join("notify"));
+            let settings = UNIT.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+            command.envs(settings);
         }
         let stage = Self { directory: directory.to_owned(), command, ours };
         write_health(directory, Up::All);
