@@ -13,8 +13,8 @@ use crate::common::{Bus, Ipvsd, pause, wait_within};
 /// In an emulated machine; nothing waits that long unless it has failed.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Services of a thousand servers each. The kernel looks for each server that returns among all that were deleted, one
-/// after the other: 20 of them take minutes in an emulated machine.
+/// Services of a thousand servers each. The kernel looks for each server that is added among all of its service and all
+/// that were deleted, one after the other.
 fn services() -> usize {
     let number =
         std::env::var("TRIVET_SERVICES").map_or(5, |text| text.parse().expect("TRIVET_SERVICES is a number"));
