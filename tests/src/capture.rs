@@ -1,21 +1,11 @@
 //! What a host's neighbour sees on the wire: advertisements, gratuitous ARPs and who answers for an address, each with
-//! its time. A packet socket of its own on one interface; read with the lab's clock.
+//! its time.
 
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, socket,
-};
-
-use crate::clock::now;
 use crate::host::Host;
+use crate::recorder::{Recorder, link};
 
 /// A station's hardware address.
 pub type Mac = [u8; 6];
@@ -35,33 +25,17 @@ pub enum Seen {
 
 /// Records until it is dropped.
 #[derive(Debug)]
-pub struct Capture {
-    seen: Arc<Mutex<Vec<(Instant, Seen)>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Capture(Recorder<Seen>);
 
 impl Capture {
     /// On one interface of a host, in both directions; listening when it returns.
     pub fn start(host: &Host, interface: &str) -> Self {
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let stop = Arc::new(AtomicBool::new(false));
-        let socket = host.namespace().within(|| listen(interface));
-        let (list, flag) = (Arc::clone(&seen), Arc::clone(&stop));
-        let thread = std::thread::spawn(move || {
-            while !flag.load(Ordering::Relaxed) {
-                if let Some(found) = next(&socket).as_deref().and_then(decode) {
-                    list.lock().expect("no panic while locked").push((now(), found));
-                }
-            }
-        });
-        Self { seen, stop, thread: Some(thread) }
+        Self(Recorder::start(host, interface, decode))
     }
 
     /// Everything since an instant.
     pub fn since(&self, since: Instant) -> Vec<(Instant, Seen)> {
-        let seen = self.seen.lock().expect("no panic while locked");
-        seen.iter().filter(|(at, _)| *at >= since).cloned().collect()
+        self.0.which(|at, _| at >= since)
     }
 
     /// Waits for the first thing since an instant that `wanted` accepts, and returns its time.
@@ -71,46 +45,6 @@ impl Capture {
             self.since(since).into_iter().find(|(_, seen)| wanted(seen)).map(|(at, _)| at)
         })
     }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-pub(crate) fn listen(interface: &str) -> OwnedFd {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket =
-        socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).expect("packet socket");
-    let device = link(interface).unwrap_or_else(|| panic!("no interface {interface} to capture on"));
-    bind(socket.as_raw_fd(), &device).expect("binding a packet socket");
-    socket
-}
-
-fn link(interface: &str) -> Option<LinkAddr> {
-    let mut all = nix::ifaddrs::getifaddrs().ok()?;
-    all.find_map(|entry| {
-        (entry.interface_name == interface).then(|| entry.address?.as_link_addr().copied()).flatten()
-    })
-}
-
-/// The next frame, or nothing within a fifth of a second.
-pub(crate) fn next(socket: &OwnedFd) -> Option<Vec<u8>> {
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-    match poll(&mut fds, PollTimeout::from(200u8)) {
-        Ok(0) | Err(Errno::EINTR) => return None,
-        Ok(_) => {}
-        Err(error) => panic!("polling a capture: {error}"),
-    }
-    let mut frame = vec![0; 2048];
-    // A device that went down is reported once as an error; the capture goes on.
-    let length = recv(socket.as_raw_fd(), &mut frame, MsgFlags::empty()).ok()?;
-    frame.truncate(length);
-    Some(frame)
 }
 
 fn decode(frame: &[u8]) -> Option<Seen> {

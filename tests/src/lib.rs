@@ -25,6 +25,7 @@ pub mod namespace;
 pub mod nat_pair;
 pub mod packets;
 pub mod pair_beside_keepalived;
+mod recorder;
 pub mod residence;
 pub mod servers;
 pub mod stalls;

@@ -2,12 +2,10 @@
 //! that sent it, where the outermost packet goes, and from where to where the innermost does.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
-use crate::capture::{Mac, listen, next};
+use crate::capture::Mac;
 use crate::host::Host;
+use crate::recorder::Recorder;
 
 /// The UDP port that the lab's servers decapsulate.
 pub const GUE_PORT: u16 = 6080;
@@ -41,27 +39,12 @@ impl Packet {
 
 /// Records until it is dropped.
 #[derive(Debug)]
-pub struct Packets {
-    seen: Arc<Mutex<Vec<Packet>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Packets(Recorder<Packet>);
 
 impl Packets {
     /// On one interface of a host, in both directions; listening when it returns.
     pub fn start(host: &Host, interface: &str) -> Self {
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let stop = Arc::new(AtomicBool::new(false));
-        let socket = host.namespace().within(|| listen(interface));
-        let (list, flag) = (Arc::clone(&seen), Arc::clone(&stop));
-        let thread = std::thread::spawn(move || {
-            while !flag.load(Ordering::Relaxed) {
-                if let Some(packet) = next(&socket).as_deref().and_then(read) {
-                    list.lock().expect("no panic while locked").push(packet);
-                }
-            }
-        });
-        Self { seen, stop, thread: Some(thread) }
+        Self(Recorder::start(host, interface, read))
     }
 
     /// Those whose innermost packet goes to this address and port.
@@ -75,17 +58,7 @@ impl Packets {
     }
 
     fn which(&self, wanted: impl Fn(&Packet) -> bool) -> Vec<Packet> {
-        let seen = self.seen.lock().expect("no panic while locked");
-        seen.iter().filter(|packet| wanted(packet)).cloned().collect()
-    }
-}
-
-impl Drop for Packets {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.0.which(|_, packet| wanted(packet)).into_iter().map(|(_, packet)| packet).collect()
     }
 }
 

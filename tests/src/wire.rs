@@ -13,6 +13,7 @@ use crate::capture::{self, Mac};
 use crate::clock::pace;
 use crate::forge;
 use crate::host::Host;
+use crate::recorder;
 
 /// VRRP's over IPv4.
 const GROUP: [u8; 4] = [224, 0, 0, 18];
@@ -26,7 +27,7 @@ pub struct Wire {
 
 impl Wire {
     pub fn open(host: &Host, interface: &str) -> Self {
-        let socket = host.namespace().within(|| capture::listen(interface));
+        let socket = host.namespace().within(|| recorder::listen(interface));
         Self { socket, mac: capture::mac(host, interface) }
     }
 

@@ -13,6 +13,16 @@ pub(crate) enum Checksum {
     PseudoHeader,
 }
 
+fn needs_pseudo_header(cell: &Cell, checksum: Checksum) -> bool {
+    cell.version == 3 && cell.family == Family::V4 && checksum == Checksum::PseudoHeader
+}
+
+/// Whether vrrpd on this host learns by what it hears that it has to send a pseudo-header's checksum (checksum = "auto").
+/// Who speaks first has to be told.
+pub(crate) fn learns(cell: &Cell, host: usize, checksum: Checksum) -> bool {
+    needs_pseudo_header(cell, checksum) && host != 0
+}
+
 pub(crate) fn toml(cell: &Cell, host: usize, checksum: Checksum, peer_is_keepalived: bool) -> String {
     let mut text = format!(
         "interface = \"eth0\"\nvirtual_router_id = {VRID}\nversion = {}\npriority = {}\nadvert_interval = \"{}ms\"\naddresses = {:?}\n",
@@ -21,8 +31,7 @@ pub(crate) fn toml(cell: &Cell, host: usize, checksum: Checksum, peer_is_keepali
         cell.interval().as_millis(),
         cell.addresses(host)
     );
-    // The Backup learns it from what it hears (checksum = "auto"); who speaks first has to be told.
-    if cell.version == 3 && cell.family == Family::V4 && checksum == Checksum::PseudoHeader && host == 0 {
+    if needs_pseudo_header(cell, checksum) && !learns(cell, host, checksum) {
         text.push_str("checksum = \"keepalived\"\n");
     }
     match (cell.vmac, cell.unicast) {

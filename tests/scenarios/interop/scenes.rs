@@ -8,6 +8,7 @@ use trivet_tests::frames::Frame;
 use trivet_tests::tap::{Sent, Stamp};
 
 use crate::cell::Scene;
+use crate::render;
 use crate::site::{MARGIN, Outcome, START, Site, until};
 
 const FIRST: usize = 0;
@@ -47,11 +48,12 @@ impl Site {
         if self.cell.scene == Scene::EqualPriority {
             return self.equal_priority();
         }
-        // The second learns from the first what a checksum covers: where it is on its own at first, it sends the RFC's.
-        let began = Stamp::now();
+        let (began, limit) = (Stamp::now(), START + self.cell.active_down_interval(FIRST));
         self.start(FIRST);
-        let limit = START + self.cell.active_down_interval(FIRST);
-        self.first("the first is Active", began, limit, FIRST, active)?;
+        if render::learns(&self.cell, SECOND, self.pairing.checksum()) && self.pairing.is_ours(SECOND) {
+            // As long as it is on its own it sends the RFC's checksum.
+            self.first("the first is Active", began, limit, FIRST, active)?;
+        }
         self.start(SECOND);
         self.expect_only(FIRST, limit)?;
         self.expect_peace(FIRST)?;
