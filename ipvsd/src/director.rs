@@ -410,6 +410,7 @@ impl Director {
         if self.followed() != followed {
             actions.push(Action::Follow(self.followed()));
         }
+        self.note_strangers(actions);
         self.reconcile_all(at, actions);
         self.tune(actions);
         if before.tuning.sysctls != self.settings.tuning.sysctls {

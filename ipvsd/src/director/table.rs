@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::reading::REPORTS;
 use super::{Action, Actions, Director, Fault, Kernel, Moment, Refusal};
 use crate::reconcile::{diff, diff_services, order};
-use crate::table::{Change, ServiceKey, Table};
+use crate::table::{Change, Family, ServiceKey, Table};
 
 /// A service that the kernel refuses, such as one with an unknown scheduler, is tried again after this long: each
 /// try makes the kernel run modprobe.
@@ -239,7 +239,23 @@ fn refusal(change: &Change, errno: Errno) -> String {
     match change {
         Change::NewService { service, .. } | Change::SetService { service, .. } if errno == Errno::ENOENT => {
             let scheduler = &service.scheduler;
-            format!("the kernel has no scheduler '{scheduler}': modprobe ip_vs_{scheduler}")
+            let hint = format!("modprobe ip_vs_{scheduler}");
+            // ip_vs_add_service and ip_vs_edit_service say it of both, and not of which.
+            match &service.persistence_engine {
+                None => format!("the kernel has no scheduler '{scheduler}': {hint}"),
+                Some(engine) => format!(
+                    "the kernel has no scheduler '{scheduler}' or no persistence engine '{engine}': {hint} ip_vs_pe_{engine}"
+                ),
+            }
+        }
+        // ip_vs_genl_set_cmd: what is synchronised cannot be of two families.
+        Change::NewServer { key, address, .. }
+            if errno == Errno::EINVAL && (key.family() == Family::V4) != address.is_ipv4() =>
+        {
+            let ip = address.ip();
+            format!(
+                "the kernel does not take {ip} for a service of the other family while one of its sync daemons runs: ipvsadm -L --daemon"
+            )
         }
         // ip_vs_add_dest wants a unicast address, and without any interface that is up the kernel knows none.
         Change::NewServer { address, .. } if errno == Errno::EINVAL => {

@@ -115,6 +115,10 @@ impl World {
     /// A configuration with a mistake changes nothing, whatever else is in it.
     fn bad_reload(&mut self) {
         self.end_typist();
+        if !self.is_checkd_there {
+            // It comes back, with what it learnt meanwhile.
+            self.lose_checkd();
+        }
         self.settle("before a bad reload");
         let server = "[[server]]\naddress = \"192.168.100.101:80\"\n";
         let mistakes = [

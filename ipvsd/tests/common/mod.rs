@@ -212,6 +212,8 @@ type Row = (String, String, String, String, u64, i32);
 #[derive(Default)]
 struct Knowledge {
     states: BTreeMap<(String, String), String>,
+    /// What a check gives a server as its weight.
+    weights: BTreeMap<(String, String), i32>,
     /// Of whole machines, whatever is asked of them.
     hosts: BTreeMap<IpAddr, String>,
     watched: Vec<Vec<(String, String)>>,
@@ -225,7 +227,8 @@ impl Knowledge {
         let state = self.states.get(&(check.to_owned(), address.to_owned()));
         let state =
             state.or_else(|| self.hosts.get(&host(address))).cloned().unwrap_or_else(|| "unknown".into());
-        (check.to_owned(), address.to_owned(), state.clone(), format!("said {state}"), 1, -1)
+        let weight = self.weights.get(&(check.to_owned(), address.to_owned())).copied().unwrap_or(-1);
+        (check.to_owned(), address.to_owned(), state.clone(), format!("said {state}"), 1, weight)
     }
 }
 
@@ -284,6 +287,13 @@ impl FakeCheckd {
         knowledge.states.insert((check.to_owned(), address.to_owned()), state.to_owned());
         knowledge.generation += 1;
         self.announce(knowledge.generation, vec![knowledge.row(check, address)]);
+    }
+
+    /// That a server is up, with what its check gives it as its weight; -1: nothing.
+    pub(crate) fn say_weight(&self, check: &str, address: &str, weight: i32) {
+        let target = (check.to_owned(), address.to_owned());
+        self.knowledge.lock().unwrap().weights.insert(target, weight);
+        self.say(check, address, "up");
     }
 
     /// As [`FakeCheckd::say_of_hosts`], to be said when somebody asks.

@@ -1,5 +1,5 @@
 //! What goes wrong around ipvsd on the real kernel, and that it ends well: calls that fail, modules that are not there,
-//! health that flips, tables that are large. Judged by `ipvsadm`. In a machine that has IPVS (kernel.rs):
+//! health that flips, tables that are large. Judged by `ipvsadm`. In a machine that has IPVS (kernel/main.rs):
 //! `TRIVET_FLOOR=4 TRIVET_BIN=/payload tests/vm --with target/debug/ipvsd target/debug/deps/faults-…`
 
 #![allow(clippy::unwrap_used, reason = "as in every test")]

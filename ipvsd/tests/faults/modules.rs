@@ -121,6 +121,11 @@ fn a_scheduler_whose_module_is_missing_is_that_services_fault_until_it_is_there(
     let hint = "the kernel has no scheduler 'fo': modprobe ip_vs_fo";
     wait_for("the reason", || bus.of_service("a", "Reason").contains(hint).then_some(()));
     assert!(bus.of_service("a", "State").contains("failed"));
+    let plan: Vec<String> =
+        bus.call("/org/trivet/Ipvs1", "org.trivet.Ipvs1.Manager", "Plan").expect("it answers");
+    let add = "add service tcp 10.0.10.40:80 (fo)";
+    assert!(plan.len() == 3 && plan[0] == add && plan[1].contains("192.168.100.101:80"), "{plan:?}");
+    assert_eq!(listing(), [SERVICE, FIRST, SECOND], "it changes nothing");
     assert!(bus.of_service("web", "State").contains("forwarding"));
     // A service that is there already goes on as it was; its servers follow all the same.
     root.write("etc/trivet/ipvs.d/web.toml", &service("10.0.10.50:80", "fo", "upper_threshold = 5"));
@@ -137,4 +142,31 @@ fn a_scheduler_whose_module_is_missing_is_that_services_fault_until_it_is_there(
     let expected = ["TCP 10.0.10.40:80 fo", FIRST, SECOND, "TCP 10.0.10.50:80 fo", FIRST, SECOND];
     wait_for_listing("both, as soon as the module can be loaded", &expected);
     wait_for("its state", || bus.of_service("a", "State").contains("forwarding").then_some(()));
+    let plan: zbus::Result<Vec<String>> = bus.call("/org/trivet/Ipvs1", "org.trivet.Ipvs1.Manager", "Plan");
+    assert!(plan.as_ref().is_ok_and(Vec::is_empty), "{plan:?}");
+}
+
+#[test]
+fn a_persistence_engine_whose_module_is_missing_is_named() {
+    let Some(_kernel) = kernel() else { return };
+    if !may_unload() {
+        return;
+    }
+    let hidden = Hidden::new("ip_vs_pe_sip");
+    wait_for("the module's end", || {
+        run("rmmod", &["ip_vs_pe_sip"]);
+        let (_, modules) = run("lsmod", &[]);
+        (!modules.contains("ip_vs_pe_sip")).then_some(())
+    });
+    let (root, bus) = (root(""), Bus::new());
+    let options = "protocol = \"udp\"\npersistence = 360\npersistence_engine = \"sip\"";
+    root.write("etc/trivet/ipvs.d/a.toml", &service("10.0.10.40:5060", "rr", options));
+    let _ipvsd = Ipvsd::start(&root, &bus);
+    wait_for_listing("the other service", &[SERVICE, FIRST, SECOND]);
+    let hint = "no persistence engine 'sip': modprobe ip_vs_rr ip_vs_pe_sip";
+    wait_for("the reason", || bus.of_service("a", "Reason").contains(hint).then_some(()));
+    drop(hidden);
+    wait_for("the service", || {
+        listing().iter().any(|line| line == "UDP 10.0.10.40:5060 rr persistent 360 pe sip").then_some(())
+    });
 }

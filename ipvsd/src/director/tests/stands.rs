@@ -133,6 +133,14 @@ fn exclusive_removes_what_is_not_configured_and_says_so() {
     scene.table.extend(table(&[(61, "lc", &[])]));
     scene.pass(Duration::from_secs(1));
     assert!(!scene.table.contains_key(&key(61)));
+    // Also where a reload makes it so.
+    scene.event(Event::Reloaded(web()));
+    scene.table.extend(table(&[(62, "lc", &[])]));
+    scene.pass(Duration::from_secs(2));
+    assert!(scene.table.contains_key(&key(62)));
+    scene.event(Event::Reloaded(Settings { exclusive: true, ..web() }));
+    assert!(!scene.table.contains_key(&key(62)));
+    assert_eq!(scene.said("tcp 10.0.10.62:80 is not configured, removing it (exclusive = true)"), 1);
 }
 
 #[test]

@@ -6,7 +6,10 @@
 
 #![allow(clippy::unwrap_used, reason = "as in every test")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod settings;
+mod stands;
 
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
