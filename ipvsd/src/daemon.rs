@@ -134,7 +134,7 @@ impl Daemon {
         let mut ready = Vec::new();
         loop {
             let deadline = [self.director.deadline(), self.notify.deadline()].into_iter().flatten().min();
-            let now = self.events.wait(deadline, &mut ready).map_err(Error::when("wait for events"))?;
+            self.events.wait(deadline, &mut ready).map_err(Error::when("wait for events"))?;
             for (wake, _) in ready.drain(..) {
                 match wake {
                     Wake::Commands => self.obey(),
@@ -151,7 +151,8 @@ impl Daemon {
                     }
                 }
             }
-            // Servers that came up in this turn are due now, in one batch.
+            // Servers that came up in this turn are due now, in one batch, and before anybody is told of them.
+            let now = self.events.clock().now();
             if self.director.deadline().is_some_and(|deadline| deadline <= now) {
                 self.dispatch(Event::Woken);
             }

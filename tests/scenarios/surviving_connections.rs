@@ -4,6 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use trivet_tests::bus::Property;
@@ -23,33 +24,51 @@ const PART: usize = 1024;
 const PARTS: u32 = 600;
 const PACE: Duration = Duration::from_millis(20);
 
-/// Serves one download: parts in order, each in its time.
-fn serve(host: &Host) -> std::thread::JoinHandle<()> {
+/// Serves so many downloads: parts in order, each in its time.
+fn serve(host: &Host, downloads: usize) -> JoinHandle<()> {
     let listener = host
         .namespace()
         .within(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)))
         .expect("listening on the web server");
     std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("the client connects");
-        for number in 0..PARTS {
-            let mut part = [0; PART];
-            part[..4].copy_from_slice(&number.to_be_bytes());
-            if stream.write_all(&part).is_err() {
-                return;
-            }
-            pace(PACE);
+        let mut streams = Vec::new();
+        for _ in 0..downloads {
+            let (stream, _) = listener.accept().expect("the client connects");
+            streams.push(std::thread::spawn(move || send_parts(stream)));
         }
+        streams.into_iter().for_each(|stream| stream.join().expect("no panic"));
     })
 }
 
-/// Downloads; tells the number of each part, and at the end how it ended.
-fn download(host: &Host) -> (Receiver<u32>, std::thread::JoinHandle<Result<u32, String>>) {
+fn send_parts(mut stream: TcpStream) {
+    for number in 0..PARTS {
+        let mut part = [0; PART];
+        part[..4].copy_from_slice(&number.to_be_bytes());
+        if stream.write_all(&part).is_err() {
+            return;
+        }
+        pace(PACE);
+    }
+}
+
+/// A download that goes on.
+struct Download {
+    /// The numbers of the parts.
+    parts: Receiver<u32>,
+    /// At the client.
+    port: u16,
+    /// How it ended.
+    end: JoinHandle<Result<u32, String>>,
+}
+
+fn download(host: &Host) -> Download {
     let target = SocketAddr::from((OUTSIDE, PORT));
     let connect = || TcpStream::connect_timeout(&target, PATIENCE);
     let mut stream = host.namespace().within(connect).expect("connecting to the service");
     stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    let port = stream.local_addr().expect("it is connected").port();
     let (told, parts) = channel();
-    let thread = std::thread::spawn(move || {
+    let end = std::thread::spawn(move || {
         for number in 0..PARTS {
             let mut part = [0; PART];
             stream.read_exact(&mut part).map_err(|error| format!("part {number}: {error}"))?;
@@ -62,11 +81,21 @@ fn download(host: &Host) -> (Receiver<u32>, std::thread::JoinHandle<Result<u32, 
         }
         Ok(PARTS)
     });
-    (parts, thread)
+    Download { parts, port, end }
 }
 
-fn wait_for_part(parts: &Receiver<u32>, number: u32) {
-    while parts.recv_timeout(PATIENCE).expect("the download goes on") < number {}
+/// That a director knows a download's connection: by itself, or by what the other one has told it.
+fn wait_until_known(director: &Host, download: &Download) {
+    let from = format!(":{} {OUTSIDE}:{PORT} 192.168.100.101:8000", download.port);
+    wait("a director knows the connection", PATIENCE, || {
+        let text = director.sh("ipvsadm -Lcn");
+        let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        lines.into_iter().any(|line| line.contains(&from)).then_some(())
+    });
+}
+
+fn wait_for_part(download: &Download, number: u32) {
+    while download.parts.recv_timeout(PATIENCE).expect("the download goes on") < number {}
 }
 
 /// The synchronisation threads of a director, as `ipvsadm` shows them.
@@ -106,28 +135,29 @@ fn a_long_download_survives_a_planned_and_an_unplanned_failover() {
     }
     directors[1 - first].wait_for_property(&Property::service("tied", "State"), "s \"standby\"");
 
-    let server = serve(&pair.web_hosts[0]);
-    let (parts, client) = download(&pair.client);
-    wait_for_part(&parts, 50);
-    wait("the other director knows the connection", PATIENCE, || {
-        let text = pair.directors[1 - first].sh("ipvsadm -Lcn");
-        text.contains("192.168.100.101:8000").then_some(())
-    });
+    let server = serve(&pair.web_hosts[0], 2);
+    let early = download(&pair.client);
+    wait_for_part(&early, 50);
+    wait_until_known(&pair.directors[1 - first], &early);
     // Planned: vrrpd is stopped in order.
     directors[first].stop("vrrpd");
     wait("the other director takes over", PATIENCE, || (pair.active() == Some(1 - first)).then_some(()));
     expect_roles(&pair, 1 - first);
-    wait_for_part(&parts, 200);
-    // It comes back as Backup, and learns the connection; then the Active one loses its power.
+    wait_for_part(&early, 200);
+    // It comes back as Backup, and learns a connection that it never had; then the Active one loses its power.
     directors[first].run(&pair.directors[first], "vrrpd");
     directors[first].wait_for_property(&Property::router("gateway", "State"), "s \"Backup\"");
     expect_roles(&pair, 1 - first);
-    wait_for_part(&parts, 330);
+    let late = download(&pair.client);
+    wait_for_part(&late, 50);
+    wait_until_known(&pair.directors[first], &late);
     pair.directors[1 - first].cut();
     wait("the first director takes over again", PATIENCE, || {
         let mine = &pair.directors[first];
         mine.namespace().addresses("eth0").contains(&OUTSIDE).then_some(())
     });
-    assert_eq!(client.join().expect("no panic"), Ok(PARTS));
+    for download in [early, late] {
+        assert_eq!(download.end.join().expect("no panic"), Ok(PARTS));
+    }
     server.join().expect("no panic");
 }

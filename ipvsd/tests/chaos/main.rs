@@ -1,7 +1,7 @@
 //! Whatever happens, ipvsd converges: random configurations, health, orders, strange hands, reloads, crashes and stops of
 //! the whole daemon on the real kernel; after each calm `ipvsadm` shows what the manual says, and goes on showing it.
 //!
-//! TRIVET_SEEDS plays more rounds than one, TRIVET_SEED a certain one. In a machine that has IPVS (kernel.rs):
+//! TRIVET_SEEDS plays more rounds than one, TRIVET_SEED a certain one. In a machine that has IPVS (kernel/main.rs):
 //! `TRIVET_FLOOR=4 TRIVET_BIN=/payload tests/vm --with target/debug/ipvsd target/debug/deps/chaos-…`
 
 #![allow(clippy::unwrap_used, reason = "as in every test")]

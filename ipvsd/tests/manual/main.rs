@@ -133,6 +133,14 @@ fn what_the_manual_calls_the_default_is_what_a_file_without_the_key_has() {
 }
 
 #[test]
+fn of_every_key_it_is_said_what_is_so_without_it() {
+    let words = ["efault", "equired", "he kernel begins with", "As above", "as it is"];
+    let is_told = |key: &Key| words.iter().any(|word| key.text.contains(word));
+    let untold: Vec<Key> = PLACES.iter().flat_map(keys_of).filter(|key| !is_told(key)).collect();
+    assert!(untold.is_empty(), "{untold:#?}");
+}
+
+#[test]
 fn the_ranges_of_the_manual_are_those_that_the_reader_names() {
     let mut compared = 0;
     let service = keys_of(&PLACES[0]);
