@@ -94,6 +94,17 @@ impl Hidden {
         std::fs::write(HIDDEN, format!("install {module} /bin/false\n")).unwrap();
         Self
     }
+
+    /// A module that others do not need, taken out of the kernel.
+    fn unloaded(module: &str) -> Self {
+        let hidden = Self::new(module);
+        wait_for("the module's end", || {
+            run("rmmod", &[module]);
+            let (_, modules) = run("lsmod", &[]);
+            (!modules.contains(module)).then_some(())
+        });
+        hidden
+    }
 }
 
 impl Drop for Hidden {
@@ -108,12 +119,7 @@ fn a_scheduler_whose_module_is_missing_is_that_services_fault_until_it_is_there(
     if !may_unload() {
         return;
     }
-    let hidden = Hidden::new("ip_vs_fo");
-    wait_for("the module's end", || {
-        run("rmmod", &["ip_vs_fo"]);
-        let (_, modules) = run("lsmod", &[]);
-        (!modules.contains("ip_vs_fo")).then_some(())
-    });
+    let hidden = Hidden::unloaded("ip_vs_fo");
     let (root, bus) = (root(""), Bus::new());
     root.write("etc/trivet/ipvs.d/a.toml", &service("10.0.10.40:80", "fo", ""));
     let ipvsd = Ipvsd::start(&root, &bus);
@@ -152,12 +158,7 @@ fn a_persistence_engine_whose_module_is_missing_is_named() {
     if !may_unload() {
         return;
     }
-    let hidden = Hidden::new("ip_vs_pe_sip");
-    wait_for("the module's end", || {
-        run("rmmod", &["ip_vs_pe_sip"]);
-        let (_, modules) = run("lsmod", &[]);
-        (!modules.contains("ip_vs_pe_sip")).then_some(())
-    });
+    let hidden = Hidden::unloaded("ip_vs_pe_sip");
     let (root, bus) = (root(""), Bus::new());
     let options = "protocol = \"udp\"\npersistence = 360\npersistence_engine = \"sip\"";
     root.write("etc/trivet/ipvs.d/a.toml", &service("10.0.10.40:5060", "rr", options));
