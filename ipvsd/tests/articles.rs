@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests: what cannot be had is a failure")]
 
+#[path = "common/examples.rs"]
+mod examples;
+
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,4 +146,15 @@ fn a_failed_drupal_that_stays_with_weight_0_and_a_stand_in() {
     assert_eq!(servers(&pair), [("10.0.0.2:80".to_owned(), 1)]);
     assert_eq!(pair.sorry.unwrap().backend.to_string(), "10.0.0.3:80");
     assert_eq!(pair.all_down, AllDown::Drop);
+}
+
+/// `kernel/examples.rs` shows that they are what they say.
+#[test]
+fn every_example_of_a_service_is_loaded_into_a_kernel() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etc/trivet/ipvs.d");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let files: BTreeSet<_> = files.map(|name| name.into_string().unwrap()).collect();
+    let loaded = examples::EXAMPLES.iter().filter_map(|(file, _)| file.strip_prefix("ipvs.d/"));
+    let loaded: BTreeSet<_> = loaded.map(|stem| format!("{stem}.toml.example")).collect();
+    assert_eq!(loaded, files);
 }

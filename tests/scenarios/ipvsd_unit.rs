@@ -28,6 +28,10 @@ const MORE: &str =
     "address = \"10.0.10.50:8001\"\nscheduler = \"rr\"\n[[server]]\naddress = \"192.168.100.101\"\n";
 /// With the sysctl a server that is out of the table for one packet of a connection costs the connection.
 const SETTINGS: &str = "[sysctl]\nexpire_nodest_conn = true\n[timeouts]\ntcp = \"20min\"\n[sync]\ninterface = \"eth1\"\nid = 7\nrole = \"master\"\n";
+/// Its server says itself what it weighs, by a command on the director.
+const WEIGHED: &str = "address = \"10.0.10.50:8002\"\nscheduler = \"wrr\"\ncheck = \"load\"\n[[server]]\naddress = \"192.168.100.101\"\n";
+const LOAD: &str = "type = \"exec\"\ncommand = [\"/bin/sh\", \"-c\", \"exit $(cat /etc/load-of-$1)\", \"load\", \"{address}\"]\n\
+                    weight_from = \"exit-status\"\ninterval = \"1s\"\n";
 /// What `ipvsadm -Sn` prints of the two.
 const TABLE: [&str; 4] = [
     "-A -t 10.0.10.50:8000 -s rr",
@@ -212,6 +216,8 @@ fn ipvs_may_come_late_and_ipvsd_may_go_and_come_and_no_connection_notices() {
     told("settings are set");
     whatever_happens_to_it_neither_the_table_nor_a_connection_notices(&site);
     told("nothing was noticed");
+    a_command_says_what_a_server_weighs(&site);
+    told("a command was heeded");
     what_it_made_is_known_to_be_its_own_after_a_restart(&site);
 }
 
@@ -306,6 +312,26 @@ fn whatever_happens_to_it_neither_the_table_nor_a_connection_notices(site: &Site
     let state = site.director.sh("ipvsadm -Lnc | grep 10.0.10.50:8000");
     assert!(state.contains("ESTABLISHED"), "{state}");
     talk.end();
+}
+
+/// From checkd-exec by way of checkd and the system's bus, each under its own unit, to the table.
+fn a_command_says_what_a_server_weighs(site: &Site) {
+    let machine = &site.trivet.machine;
+    machine.write("etc/load-of-192.168.100.101", "42");
+    machine.write("etc/trivet/check.d/load.toml", LOAD);
+    machine.write("etc/trivet/ipvs.d/weighed.toml", WEIGHED);
+    site.sh("systemctl enable --now checkd-exec.socket && systemctl start checkd");
+    site.sh("systemctl reload checkd && systemctl reload ipvsd");
+    for (status, weight) in [(42, Some(40)), (2, Some(0)), (1, None), (255, Some(253)), (0, Some(1))] {
+        machine.write("etc/load-of-192.168.100.101", &status.to_string());
+        let wanted: Vec<_> =
+            weight.map(|weight| ("192.168.100.101:8002".to_owned(), weight)).into_iter().collect();
+        wait_for(&format!("its weight by exit status {status}"), &wanted, || {
+            ipvs::weights(&site.director, "10.0.10.50:8002")
+        });
+    }
+    site.sh("rm /etc/trivet/ipvs.d/weighed.toml && systemctl reload ipvsd");
+    wait_for("it is gone again", &TABLE.map(str::to_owned).to_vec(), || site.table());
 }
 
 fn what_it_made_is_known_to_be_its_own_after_a_restart(site: &Site) {

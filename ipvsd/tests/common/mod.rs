@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 #![allow(clippy::unwrap_used, reason = "as in every test")]
 
+pub(crate) mod examples;
 pub(crate) mod table;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod examples;
 mod settings;
 mod stands;
 

@@ -1,19 +1,13 @@
 //! Who gets the next connection: datagrams one by one, SCTP, firewall marks, all ports, persistence, and hashing.
 
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::net::{Ipv4Addr, SocketAddr};
 
-use socket2::{Domain, Protocol, Socket, Type};
 use trivet_tests::client::ask_from;
-use trivet_tests::host::Host;
 use trivet_tests::ipvs;
 
-use crate::site::{CLIENT, SHORT, Site, TIMEOUT, alternate, at};
+use crate::namer::{Namer, associate, datagrams};
+use crate::site::{CLIENT, SHORT, Site, alternate, at};
 
 const SERVERS: &str =
     "[[server]]\naddress = \"192.168.100.101\"\n[[server]]\naddress = \"192.168.100.102\"\n";
@@ -26,8 +20,6 @@ const TALK: u16 = 5301;
 const SCTP: u16 = 5400;
 const PREFIX: u16 = 8201;
 const HASHED: u16 = 8202;
-/// How often a server looks whether it is to end.
-const GLANCE: Duration = Duration::from_millis(200);
 
 /// As the services' drop-ins.
 const SERVICES: [(&str, &str); 8] = [
@@ -50,108 +42,6 @@ const SERVICES: [(&str, &str); 8] = [
     ),
     ("ipvs.d/hashed.toml", "address = \"10.0.10.50:8202\"\nscheduler = \"sh\"\n"),
 ];
-
-/// A server on a thread of its own that says its host's name, until it is dropped.
-struct Namer {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Namer {
-    /// Answers each datagram to the virtual address.
-    fn udp(host: &Host, port: u16) -> Self {
-        let socket = host.namespace().within(|| UdpSocket::bind(at(port))).expect("the host has the address");
-        socket.set_read_timeout(Some(GLANCE)).expect("a time limit");
-        Self::start(host, move |name| {
-            let mut buffer = [0; 64];
-            if let Ok((_, from)) = socket.recv_from(&mut buffer) {
-                socket.send_to(name.as_bytes(), from).expect("answering");
-            }
-        })
-    }
-
-    /// Greets each association.
-    fn sctp(host: &Host, port: u16) -> Self {
-        let socket = host.namespace().within(sctp_socket);
-        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into()).expect("a free port");
-        socket.listen(8).expect("listening");
-        Self::start(host, move |name| match socket.accept() {
-            Ok((mut accepted, _)) => accepted.write_all(name.as_bytes()).expect("greeting"),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => panic!("accepting: {error}"),
-        })
-    }
-
-    fn start(host: &Host, serve: impl Fn(&str) + Send + 'static) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (flag, name) = (Arc::clone(&stop), host.name().to_owned());
-        let thread = std::thread::spawn(move || {
-            while !flag.load(Ordering::Relaxed) {
-                serve(&name);
-            }
-        });
-        Self { stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for Namer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn sctp_socket() -> Socket {
-    const SCTP: i32 = 132;
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::from(SCTP)));
-    let socket = socket.expect("the kernel knows SCTP: modprobe sctp");
-    socket.set_read_timeout(Some(GLANCE)).expect("a time limit");
-    socket
-}
-
-/// Who answers so many datagrams of one socket.
-fn datagrams(site: &Site, port: u16, count: usize) -> Vec<String> {
-    let socket = site.client.namespace().within(|| UdpSocket::bind((CLIENT, 0))).expect("its own address");
-    socket.set_read_timeout(Some(TIMEOUT)).expect("a time limit");
-    let ask = |_| {
-        let mut buffer = [0; 64];
-        socket.send_to(b"who?", at(port)).expect("sending");
-        let (length, from) = socket.recv_from(&mut buffer).expect("an answer");
-        assert_eq!(from, at(port), "the answer comes from the service");
-        String::from_utf8_lossy(&buffer[..length]).into_owned()
-    };
-    (0..count).map(ask).collect()
-}
-
-/// Who greets a new association.
-fn associate(site: &Site) -> String {
-    let mut socket = site.client.namespace().within(sctp_socket);
-    socket.bind(&SocketAddr::from((CLIENT, 0)).into()).expect("its own address");
-    socket.connect_timeout(&at(SCTP).into(), TIMEOUT).expect("an association");
-    socket.set_read_timeout(Some(TIMEOUT)).expect("a time limit");
-    let mut buffer = [0; 64];
-    let length = socket.read(&mut buffer).expect("a greeting");
-    String::from_utf8_lossy(&buffer[..length]).into_owned()
-}
-
-impl Site {
-    #[track_caller]
-    fn asked_by(&self, client: [u8; 4], target: (Ipv4Addr, u16)) -> String {
-        let answer = ask_from(&self.client, IpAddr::from(client), SocketAddr::from(target), TIMEOUT);
-        answer.unwrap_or_else(|error| panic!("{client:?} asks {target:?}: {error}"))
-    }
-
-    /// All requests are answered by one server, which is told.
-    #[track_caller]
-    fn one_answers(&self, requests: &[([u8; 4], (Ipv4Addr, u16))]) -> String {
-        let answers: Vec<_> =
-            requests.iter().map(|(client, target)| self.asked_by(*client, *target)).collect();
-        assert!(answers.iter().all(|answer| *answer == answers[0]), "{requests:?}: {answers:?}");
-        answers[0].clone()
-    }
-}
 
 #[test]
 fn the_next_connection_goes_to_the_server_that_the_settings_say() {
@@ -178,10 +68,10 @@ fn the_next_connection_goes_to_the_server_that_the_settings_say() {
 
 fn datagrams_go_one_by_one_or_stay_together(site: &Site) {
     let _servers =
-        [0, 1].map(|index: usize| [SINGLE, TALK].map(|port| Namer::udp(&site.web_hosts[index], port)));
-    let answers = datagrams(site, SINGLE, 6);
+        [0, 1].map(|index: usize| [SINGLE, TALK].map(|port| Namer::udp(&site.web_hosts[index], at(port))));
+    let answers = datagrams(site, CLIENT, at(SINGLE), 6);
     assert!(alternate(&answers), "each datagram goes to another server: {answers:?}");
-    let answers = datagrams(site, TALK, 6);
+    let answers = datagrams(site, CLIENT, at(TALK), 6);
     assert!(answers.iter().all(|answer| *answer == answers[0]), "a talk stays with its server: {answers:?}");
     let known = |port: u16| {
         let service = at(port).to_string();
@@ -192,7 +82,7 @@ fn datagrams_go_one_by_one_or_stay_together(site: &Site) {
 
 fn associations_alternate(site: &Site) {
     let _servers = [0, 1].map(|index: usize| Namer::sctp(&site.web_hosts[index], SCTP));
-    let answers: Vec<_> = (0..4).map(|_| associate(site)).collect();
+    let answers: Vec<_> = (0..4).map(|_| associate(site, CLIENT, at(SCTP))).collect();
     assert!(alternate(&answers), "associations alternate: {answers:?}");
     let known = ipvs::connections(&site.director);
     let of_sctp = known.iter().filter(|found| found.protocol == "SCTP").count();

@@ -50,13 +50,14 @@ fn known(site: &Site, held: &Held) -> Option<(String, String)> {
 #[test]
 fn connections_outlive_orders_and_a_server_at_its_limit_gets_no_more() {
     let files = files();
-    let site = Site::new(2, &["ipvsd"], &files.each_ref().map(|(name, text)| (*name, text.as_str())));
+    let mut site = Site::new(2, &["ipvsd"], &files.each_ref().map(|(name, text)| (*name, text.as_str())));
     site.expect_table(2, 4);
 
     // While its ended connections are forgotten, which takes 10 s, others are drained.
     let limited = a_full_server_is_left_alone(&site);
     a_drain_ends_with_the_last_connection(&site);
     room_is_used_again(&site, limited);
+    a_drain_outlives_a_crash_and_a_stop(&mut site);
     a_drain_ends_at_its_time_and_enable_brings_the_connection_back(&site);
     a_disabled_server_is_gone_at_once(&site);
 }
@@ -106,6 +107,27 @@ fn a_drain_ends_with_the_last_connection(site: &Site) {
     assert_eq!(left, 0, "not before the last connection was forgotten");
     site.order("drained", "Enable", &["s", &server]);
     assert_eq!(ipvs::weights(&site.director, &at(DRAINED).to_string()), weights(1), "it is back");
+}
+
+fn a_drain_outlives_a_crash_and_a_stop(site: &mut Site) {
+    let [mut first, _second] = one_each(site, DRAINED);
+    let server = format!("{FIRST}:{DRAINED}");
+    site.order("drained", "Drain", &["sus", &server, "600", "new disk"]);
+    let alone = [(format!("{FIRST}:{DRAINED}"), 0), (format!("{SECOND}:{DRAINED}"), 1)];
+    site.trivet.kill("ipvsd");
+    site.trivet.run(&site.director, "ipvsd");
+    let row = site.says("drained", "Servers", "draining, 1 connections left");
+    assert!(row.contains("\"Override\" s \"drain\"") && row.contains("new disk"), "{row}");
+    assert_eq!(ipvs::weights(&site.director, &at(DRAINED).to_string()), alone);
+    assert_eq!(first.ask().as_deref(), Ok("web1"), "the open one goes on");
+    assert_eq!(site.answers(at(DRAINED), 4), vec!["web2"; 4], "no new connection goes to it");
+    site.trivet.stop("ipvsd");
+    assert_eq!(ipvs::weights(&site.director, &at(DRAINED).to_string()), alone, "a stop changes nothing");
+    first.reset();
+    site.trivet.run(&site.director, "ipvsd");
+    site.expect("the drained server leaves the table", DRAINED, &[(&format!("{SECOND}:{DRAINED}"), 1)]);
+    site.says("drained", "Servers", "; disabled");
+    site.order("drained", "Enable", &["s", &server]);
 }
 
 fn a_drain_ends_at_its_time_and_enable_brings_the_connection_back(site: &Site) {

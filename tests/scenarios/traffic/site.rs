@@ -1,6 +1,7 @@
 //! A director between an outside and an inside segment, web servers inside, and a client whose second leg is the way
 //! that answers take which do not go through the director.
 
+use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub(crate) const VIRTUAL: Ipv4Addr = Ipv4Addr::new(10, 0, 10, 50);
 pub(crate) const VIRTUAL_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x10, 0, 0, 0, 0, 0x50);
 pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 10, 100);
 pub(crate) const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x10, 0, 0, 0, 0, 0x100);
+/// On its outside leg, too, and of another network of 64 bits.
+pub(crate) const OTHER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x10, 1, 0, 0, 0, 0x100);
 /// Of a request that should be answered; an emulated machine needs it.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 /// For one that should not.
@@ -63,6 +66,27 @@ impl Site {
     pub(crate) fn answers(&self, target: SocketAddr, count: usize) -> Vec<String> {
         let ask = |_| self.ask(target).unwrap_or_else(|error| panic!("asking {target}: {error}"));
         (0..count).map(ask).collect()
+    }
+
+    /// Who answers another of the client's addresses.
+    #[track_caller]
+    pub(crate) fn asked_by(&self, client: impl Into<IpAddr>, target: impl Into<SocketAddr>) -> String {
+        let (client, target) = (client.into(), target.into());
+        let answer = ask_from(&self.client, client, target, TIMEOUT);
+        answer.unwrap_or_else(|error| panic!("{client} asks {target}: {error}"))
+    }
+
+    /// All requests, each from an address to a target, are answered by one server, which is told.
+    #[track_caller]
+    pub(crate) fn one_answers<C, T>(&self, requests: &[(C, T)]) -> String
+    where
+        C: Into<IpAddr> + Copy + Debug,
+        T: Into<SocketAddr> + Copy + Debug,
+    {
+        let answers: Vec<_> =
+            requests.iter().map(|(client, target)| self.asked_by(*client, *target)).collect();
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{requests:?}: {answers:?}");
+        answers[0].clone()
     }
 
     #[track_caller]
@@ -136,7 +160,9 @@ fn director(lab: &Lab) -> Host {
          ip addr add 10.0.10.61/32 dev eth0
          ip -6 addr add 2001:db8:10::51/64 dev eth0 nodad
          ip -6 addr add {VIRTUAL_V6}/128 dev eth0 nodad
+         for last in 60 61 62 63; do ip -6 addr add 2001:db8:10::$last/128 dev eth0 nodad; done
          ip -6 addr add 2001:db8:100::1/64 dev eth1 nodad
+         ip -6 route add 2001:db8:10:1::/64 via {CLIENT_V6}
          ip route add 10.0.16.0/20 via {CLIENT}"
     ));
     host
@@ -149,6 +175,7 @@ fn client(lab: &Lab) -> Host {
     host.sh(&format!(
         "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0 net.ipv4.conf.eth1.rp_filter=0
          ip -6 addr add {CLIENT_V6}/64 dev eth0 nodad
+         ip -6 addr add {OTHER_V6}/128 dev eth0 nodad
          ip -6 addr add 2001:db8:100::100/64 dev eth1 nodad
          for net in 21 22; do for last in 1 2 3 4; do ip addr add 10.0.$net.$last/32 dev eth0; done; done"
     ));
