@@ -44,9 +44,10 @@ pub(crate) fn ipvsadm_says(arguments: &str) -> String {
     text
 }
 
+/// Blanks and the ends of lines are put together.
 pub(crate) fn wait_until_ipvsadm_says(arguments: &str, parts: &[&str]) {
     wait_for(&format!("{parts:?} of ipvsadm {arguments}"), || {
-        let text = ipvsadm_says(arguments);
+        let text = ipvsadm_says(arguments).split_whitespace().collect::<Vec<_>>().join(" ");
         parts.iter().all(|part| text.contains(part)).then_some(())
     });
 }

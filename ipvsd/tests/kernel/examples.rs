@@ -87,7 +87,10 @@ fn all_examples_together_are_the_table_that_they_describe() {
     let ipvsd = Ipvsd::start(&root, &bus);
     wait_for_listing("the examples", TABLE);
     wait_until_ipvsadm_says("-Ln --thresholds", &["1000", "800"]);
-    wait_until_ipvsadm_says("-Ln --tun-info", &["gue", "6080", "csum"]);
+    wait_until_ipvsadm_says(
+        "-Ln --tun-info",
+        &["203.0.113.101:80 Tunnel gue:6080:+c", "[2001:db8::102]:80 Tunnel gue:6080:+c"],
+    );
     ipvsd.wait_for_log("serving org.trivet.Ipvs1 on the bus");
     let plan = bus.call::<Vec<String>>("/org/trivet/Ipvs1", "org.trivet.Ipvs1.Manager", "Plan");
     assert!(plan.as_ref().is_ok_and(Vec::is_empty), "{plan:?}");
