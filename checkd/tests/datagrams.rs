@@ -27,7 +27,7 @@ fn a_udp_server_is_up_at_a_reply_that_fits_and_down_with_what_came_instead() {
     let world = World::new();
     world.check(
         "echo",
-        "type = \"udp\"\nsend = \"hello\"\nexpect_hex = \"68 x5\"\nmax_length = 9\ntimeout = \"900ms\"\n",
+        "type = \"udp\"\nsend = \"hello\"\nexpect_hex = \"68 x5\"\nmax_length = 9\ntimeout = \"3s\"\n",
     );
     let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
     let watcher = Watcher::new(&world);
@@ -40,7 +40,7 @@ fn a_udp_server_is_up_at_a_reply_that_fits_and_down_with_what_came_instead() {
         let elsewhere = UdpSocket::bind("127.0.0.1:0").unwrap();
         let _ = elsewhere.send_to(request, from);
     });
-    let times_out = |what: &str| format!("no answer within 900ms: 3 requests sent, {what}");
+    let times_out = |what: &str| format!("no answer within 3s: 3 requests sent, {what}");
     assert_told(
         &watcher,
         "echo",
@@ -68,7 +68,7 @@ fn a_udp_server_is_up_at_a_reply_that_fits_and_down_with_what_came_instead() {
 #[test]
 fn without_a_wanted_reply_a_udp_server_is_up_unless_its_port_is_closed() {
     let world = World::new();
-    world.check("any", "type = \"udp\"\ntimeout = \"300ms\"\ninterval = \"10min\"\n");
+    world.check("any", "type = \"udp\"\ntimeout = \"3s\"\ninterval = \"10min\"\n");
     let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
     let watcher = Watcher::new(&world);
     let silent = Server::silent();
@@ -112,7 +112,7 @@ fn one_lost_packet_of_each_kind_is_no_failure() {
 #[test]
 fn dns_servers_that_misbehave_are_down_with_what_they_did_and_late_or_doubled_answers_are_good_ones() {
     let world = World::new();
-    let check = "type = \"dns\"\nname = \"www.example.test\"\nrecord = \"A\"\nanswer = \"192.0.2.1\"\ntimeout = \"900ms\"\n";
+    let check = "type = \"dns\"\nname = \"www.example.test\"\nrecord = \"A\"\nanswer = \"192.0.2.1\"\ntimeout = \"3s\"\n";
     world.check("www", check);
     let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
     let watcher = Watcher::new(&world);
@@ -155,9 +155,9 @@ fn dns_servers_that_misbehave_are_down_with_what_they_did_and_late_or_doubled_an
             (&honest.address, "up", "NOERROR, 1 A record"),
             (&confused_at_first.address, "up", "NOERROR, 1 A record"),
             (&late.address, "up", "NOERROR, 1 A record"),
-            (&another.address, "down", &format!("no answer within 900ms: 3 requests sent, {another_told}")),
+            (&another.address, "down", &format!("no answer within 3s: 3 requests sent, {another_told}")),
             (&failing.address, "down", "SERVFAIL (it failed to find an answer), expected NOERROR"),
-            (&elsewhere.address, "down", "no answer within 900ms: 3 requests sent, nothing received"),
+            (&elsewhere.address, "down", "no answer within 3s: 3 requests sent, nothing received"),
             (&closed(), "down", "port unreachable: nothing listens on it (ICMP from the server)"),
         ],
     );

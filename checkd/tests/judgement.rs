@@ -38,7 +38,7 @@ fn a_server_that_flaps_is_kept_down_and_says_since_when_and_until_when() {
     world.check(
         "web",
         "type = \"http\"\ninterval = \"100ms\"\nretry_interval = \"100ms\"\nfall = 1\n\
-         damping = { changes = 3, within = \"10min\", hold = \"2s\" }\n",
+         damping = { changes = 3, within = \"10min\", hold = \"8s\" }\n",
     );
     let (_bus, _checkd) = (world.start_bus(), world.start_checkd());
     let (server, good) = moody();

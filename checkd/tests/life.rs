@@ -264,7 +264,7 @@ fn systemd_is_told_that_checkd_is_ready_what_it_knows_and_that_it_reloads() {
 #[test]
 fn a_checkd_that_was_stopped_in_a_probe_does_not_blame_the_server() {
     let world = World::new();
-    let text = "type = \"http\"\ninterval = \"100ms\"\ntimeout = \"500ms\"\nfall = 1\n";
+    let text = "type = \"http\"\ninterval = \"100ms\"\ntimeout = \"3s\"\nfall = 1\n";
     world.check("web", text);
     let (_bus, checkd) = (world.start_bus(), world.start_checkd());
     let watcher = Watcher::new(&world);
@@ -279,7 +279,7 @@ fn a_checkd_that_was_stopped_in_a_probe_does_not_blame_the_server() {
     until("the second probe", || (server.accepted() == 2).then_some(()));
     checkd.signal(Signal::SIGSTOP);
     let stopped = now();
-    until("two seconds have gone by", || (now() > stopped + Duration::from_secs(2)).then_some(()));
+    until("five seconds have gone by", || (now() > stopped + Duration::from_secs(5)).then_some(()));
     checkd.signal(Signal::SIGCONT);
     // The next probe succeeds at once, and may be told in the same batch as the one that could not be judged. Had the
     // server been down in between, the state would be younger.

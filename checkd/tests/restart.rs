@@ -47,7 +47,7 @@ fn after_a_restart_every_state_is_there_at_once_with_its_time_and_its_reason() {
     assert_eq!(answers[0].3, format!("{RESTARTED}status 200"));
     assert_eq!((answers[1].2.as_str(), answers[1].4), ("down", down.4));
     assert_eq!(answers[1].3, format!("{RESTARTED}{}", down.3));
-    assert!(checkd.log().contains("an earlier run left 2 results, 2 of them"), "{}", checkd.log());
+    checkd.wait_for_log("an earlier run left 2 results, 2 of them");
     assert_eq!((good.accepted(), bad.accepted()), (1, 1), "nothing was probed again");
 }
 

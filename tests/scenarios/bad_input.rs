@@ -190,7 +190,9 @@ fn a_missing_interface_is_a_fault_with_that_reason_until_it_appears() {
     director.sh("ip link add eth1 type veth peer name other && ip addr add 192.168.100.11/22 dev eth1");
     director.sh("ip link set other up && ip link set eth1 up");
     trivet.wait_for_property(&router("State"), "s \"Active\"");
-    assert!(director.namespace().addresses("eth1").contains(&ADDRESS));
+    wait("it has the address", PATIENCE, || {
+        director.namespace().addresses("eth1").contains(&ADDRESS).then_some(())
+    });
 
     director.sh("ip link del eth1");
     trivet.wait_for_property(&router("State"), "s \"Fault\"");
@@ -208,7 +210,7 @@ fn a_lost_carrier_is_a_fault_and_its_return_ends_it() {
     site.trivet.wait_for_text(&router("Reason"), "eth1");
     site.director.carrier("eth1", true);
     site.expect_state("Active");
-    assert!(site.holds());
+    wait("it has the address", PATIENCE, || site.holds().then_some(()));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use trivet_tests::ipvs;
 use trivet_tests::nat_pair::{INSIDE, NatPair, OUTSIDE, SERVERS, SERVICE};
 
 /// What an emulated machine may add to a time that the protocol sets.
-const SLACK: Duration = Duration::from_millis(1500);
+const SLACK: Duration = Duration::from_millis(2500);
 /// RFC 9568, 6.1 with one second and priority 100, the longer of the two: 156/256 s, and three intervals more.
 const SKEW_TIME: Duration = Duration::from_millis(610);
 const ACTIVE_DOWN_INTERVAL: Duration = Duration::from_millis(3610);

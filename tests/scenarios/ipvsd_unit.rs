@@ -238,7 +238,7 @@ fn it_waits_for_ipvs_and_works_as_soon_as_it_is_there(site: &Site, modules: &Mod
         site.director.sh("ipvsadm -Ln --daemon").contains("master sync daemon (mcast=eth1, syncid=7")
     });
     assert_eq!(site.pid(), pid, "it was not restarted for it");
-    let journal = site.sh("journalctl -u ipvsd --no-pager -o cat");
+    let journal = site.sh("journalctl --sync && journalctl -u ipvsd --no-pager -o cat");
     for (entry, times) in
         [(format!("{FAULT}; trying again"), 1), ("the kernel's IPVS table can be used again".into(), 1)]
     {
@@ -251,7 +251,7 @@ fn it_waits_for_ipvs_and_works_as_soon_as_it_is_there(site: &Site, modules: &Mod
     assert!(status.contains(READ_ONLY), "{status}");
     assert_eq!(site.sysctl(), "0");
     // It goes on trying, and has said what there is to say: once.
-    let journal = site.sh("journalctl -u ipvsd --no-pager -o cat");
+    let journal = site.sh("journalctl --sync && journalctl -u ipvsd --no-pager -o cat");
     assert_eq!(journal.matches("expire_nodest_conn is 0").count(), 1, "{journal}");
     site.sh("systemctl restart ipvsd");
 }
@@ -266,7 +266,7 @@ fn its_settings_are_written_from_within_its_sandbox(site: &Site) {
         site.director.sh("ipvsadm -Ln --timeout").contains(": 1200 120 300")
     });
     wait_for("the sync daemon, too", &true, || site.director.sh("ipvsadm -Ln --daemon").contains("syncid=7"));
-    let journal = site.sh("journalctl -u ipvsd --no-pager -o cat");
+    let journal = site.sh("journalctl --sync && journalctl -u ipvsd --no-pager -o cat");
     for entry in [
         "expire_nodest_conn is 0, setting it to 1",
         "set timeouts tcp 1200 s",
@@ -303,10 +303,10 @@ fn whatever_happens_to_it_neither_the_table_nor_a_connection_notices(site: &Site
         site.expect_state(&["forwarding"]);
         talk.expect_more(how);
         assert_eq!(site.table(), TABLE, "after {how}");
-        // Of a service that was made anew it would be 0.
-        let connections =
-            site.director.sh("ipvsadm -Ln --stats | awk '$2 == \"10.0.10.50:8000\" {print $3}'");
-        assert_eq!(connections.trim(), "1", "after {how}");
+        // Of a service that was made anew it would be 0. The kernel brings it up to date every two seconds.
+        wait_for(&format!("its connections after {how}"), &"1\n".to_owned(), || {
+            site.director.sh("ipvsadm -Ln --stats | awk '$2 == \"10.0.10.50:8000\" {print $3}'")
+        });
         assert_eq!(site.sysctl(), "1", "after {how}");
     }
     let state = site.director.sh("ipvsadm -Lnc | grep 10.0.10.50:8000");
@@ -337,7 +337,9 @@ fn a_command_says_what_a_server_weighs(site: &Site) {
 fn what_it_made_is_known_to_be_its_own_after_a_restart(site: &Site) {
     site.director.sh("ipvsadm -A -t 10.0.10.50:9000 -s rr");
     let owned = "/run/trivet/ipvsd/owned";
-    assert_eq!(site.sh(&format!("cat {owned}")), "tcp 10.0.10.50:8000\ntcp 10.0.10.50:8001");
+    wait_for("what is ours", &"tcp 10.0.10.50:8000\ntcp 10.0.10.50:8001".to_owned(), || {
+        site.sh(&format!("cat {owned}"))
+    });
     assert_eq!(site.sh(&format!("stat -c '%U %a' {owned}")), "trivet-ipvsd 600");
     site.sh("systemctl stop ipvsd");
     assert!(

@@ -11,8 +11,11 @@ use trivet_tests::capture::{Capture, Seen};
 use trivet_tests::clock::{PATIENCE, now, wait, wait_for};
 use trivet_tests::host::Host;
 use trivet_tests::lab::Lab;
+use trivet_tests::stalls::judge;
 use trivet_tests::trivet::{Trivet, program};
 
+/// Longer than that a machine may not stand still, or it is a reason to move: two of the intervals.
+const BEARABLE: Duration = Duration::from_millis(200);
 const FILE: &str = "vrrp.d/gateway.toml";
 
 /// What `ip` shows of the fixture's objects, and the command that shows it.
@@ -170,6 +173,10 @@ fn everything_is_on_the_active_director_moves_with_a_failover_and_leaves_the_res
 
 #[test]
 fn whatever_somebody_deletes_is_back_at_once() {
+    judge(BEARABLE, delete_and_look);
+}
+
+fn delete_and_look() {
     let site = Site::new();
     let host = &site.directors[0];
     let deletions = [
@@ -202,6 +209,10 @@ fn whatever_somebody_deletes_is_back_at_once() {
 
 #[test]
 fn a_reload_changes_what_was_changed_and_touches_nothing_else() {
+    judge(BEARABLE, reload_and_look);
+}
+
+fn reload_and_look() {
     let site = Site::new();
     let (host, trivet) = (&site.directors[0], &site.trivets[0]);
     let monitor =

@@ -61,10 +61,13 @@ impl Mixed {
     }
 
     fn start_keepalived(&mut self) {
-        self.keepalived = Some(keepalived::start(&self.pair.directors[KEEPALIVED], CONFIGURATION));
+        let keepalived = keepalived::start(&self.pair.directors[KEEPALIVED], CONFIGURATION);
         wait("keepalived is a backup", PATIENCE, || {
-            self.keepalived.as_ref()?.log().contains("Entering BACKUP STATE").then_some(())
+            let log = keepalived.log();
+            let (_, of_this_one) = log.rsplit_once("Starting VRRP child process")?;
+            of_this_one.contains("Entering BACKUP STATE").then_some(())
         });
+        self.keepalived = Some(keepalived);
     }
 
     /// The other one hears the Active director, and believes it: nothing moves for longer than Active_Down_Interval.

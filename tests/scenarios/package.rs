@@ -127,7 +127,8 @@ fn systemctl_reload_with_a_mistake_fails_visibly_and_leaves_everything_running()
     for (daemon, file) in DAEMONS.into_iter().zip(["gateway.toml:5:", "web.toml:4:", "web.toml:2:"]) {
         let (success, _) = site.trivet.machine.try_sh(&format!("systemctl reload {daemon}"));
         assert!(!success, "systemctl reload {daemon} must fail");
-        let journal = site.trivet.machine.sh(&format!("journalctl -u {daemon} --no-pager -o cat"));
+        let journal =
+            site.trivet.machine.sh(&format!("journalctl --sync && journalctl -u {daemon} --no-pager -o cat"));
         assert!(journal.contains(file), "the journal of {daemon} must name {file}:\n{journal}");
         assert_eq!(site.trivet.unit(daemon, "ActiveState"), "active");
     }
@@ -142,7 +143,7 @@ fn a_hanging_vrrpd_is_killed_by_the_watchdog_and_a_crashed_one_restarted() {
     let pid = site.trivet.unit("vrrpd", "MainPID");
     site.trivet.machine.sh(&format!("kill -STOP {pid}"));
     site.restarted("vrrpd", &pid);
-    let journal = site.trivet.machine.sh("journalctl -u vrrpd --no-pager -o cat");
+    let journal = site.trivet.machine.sh("journalctl --sync && journalctl -u vrrpd --no-pager -o cat");
     assert!(journal.contains("Watchdog timeout"), "the watchdog ended it:\n{journal}");
     site.expect_active();
 

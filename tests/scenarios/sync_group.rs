@@ -1,11 +1,16 @@
 //! Two machines with a foot in each of two segments, and a sync group: what is Active on one side is Active on the other.
 
+use std::time::Duration;
+
 use trivet_tests::bus::Property;
 use trivet_tests::clock::{PATIENCE, now, wait};
 use trivet_tests::host::Host;
 use trivet_tests::lab::Lab;
+use trivet_tests::stalls::judge;
 use trivet_tests::trivet::Trivet;
 
+/// Longer than that a machine may not stand still, or it is a reason to move: two of the intervals.
+const BEARABLE: Duration = Duration::from_millis(200);
 const MEMBERS: [&str; 2] = ["inside", "outside"];
 const ADDRESSES: [&str; 2] = ["10.1.0.50", "10.2.0.50"];
 
@@ -101,6 +106,10 @@ fn a_cable_that_is_pulled_on_one_side_moves_both_sides_and_both_come_back() {
 
 #[test]
 fn a_partition_of_one_side_moves_nobody() {
+    judge(BEARABLE, part_one_side);
+}
+
+fn part_one_side() {
     let site = Site::new();
     // At the switch, not at the machine: no carrier is lost.
     site.lab.switch().sh("ip link set b-eth1 nomaster");
@@ -137,6 +146,10 @@ fn a_stop_and_a_kill_hand_over_both_sides() {
 
 #[test]
 fn a_member_that_must_yield_takes_the_other_with_it_and_a_reload_ends_the_group() {
+    judge(BEARABLE, yield_together);
+}
+
+fn yield_together() {
     let site = Site::new();
     // Only one side is better on the other machine: that is no reason to move.
     site.trivets[1].edit("vrrp.d/outside.toml", "priority = 100", "priority = 120");

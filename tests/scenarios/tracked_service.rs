@@ -90,7 +90,7 @@ fn nginx_dies_the_address_moves_nginx_returns_it_comes_back() {
     site.expect_unit(0, ACTIVE, "inactive");
     site.expect_unit(0, "role.service", "inactive");
     site.expect_unit(1, ACTIVE, "active");
-    let journal = site.keep().machine.sh("journalctl --no-pager -o cat _PID=1");
+    let journal = site.keep().machine.sh("journalctl --sync && journalctl --no-pager -o cat _PID=1");
     let at = |text: &str| journal.rfind(text).unwrap_or_else(|| panic!("{text:?} is not in:\n{journal}"));
     assert!(at("Stopped target vrrp-active@keepalive_vi") < at("Reached target vrrp-fault@keepalive_vi"));
     assert!(at("Stopped role.service") < at("Reached target vrrp-fault@keepalive_vi"));

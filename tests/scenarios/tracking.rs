@@ -38,6 +38,15 @@ impl Site {
         self.trivet.wait_for_property(&Property::router(router, name), value);
     }
 
+    /// An address goes a little later than the state is told.
+    #[track_caller]
+    fn expect_without(&self, address: &str) {
+        wait(&format!("{address} is gone"), PATIENCE, || {
+            let held = self.host.namespace().addresses("eth0");
+            (!held.iter().any(|held| held.to_string() == address)).then_some(())
+        });
+    }
+
     #[track_caller]
     fn expect_text(&self, router: &str, name: &'static str, text: &str) -> String {
         self.trivet.wait_for_text(&Property::router(router, name), text)
@@ -55,9 +64,7 @@ fn a_check_changes_the_priority_or_is_a_fault_and_an_interface_too() {
     site.expect("weighed", "EffectivePriority", "y 100");
     site.expect("strict", "State", "s \"Fault\"");
     site.expect_text("strict", "Reason", "check web of 10.0.0.1:80 is down: connection refused");
-    assert!(
-        !site.host.namespace().addresses("eth0").iter().any(|address| address.to_string() == "10.0.0.51")
-    );
+    site.expect_without("10.0.0.51");
     let tracks = site.expect_text("weighed", "Tracks", "\"down\"");
     for expected in
         ["\"check web of 10.0.0.1:80\"", "\"Contribution\" i 0", "\"Weight\" i 20", "\"Stale\" b false"]
@@ -176,9 +183,7 @@ fn maintenance_outlives_a_reload_and_a_restart_and_ends_on_order() {
     set(&site, "true", "new kernel").unwrap();
     site.expect("weighed", "State", "s \"Fault\"");
     site.expect("weighed", "Reason", "s \"in maintenance by order of root: new kernel\"");
-    assert!(
-        !site.host.namespace().addresses("eth0").iter().any(|address| address.to_string() == "10.0.0.50")
-    );
+    site.expect_without("10.0.0.50");
     site.trivet.edit("vrrp.d/weighed.toml", "priority = 100", "priority = 101");
     site.trivet.reload("vrrpd");
     site.expect("weighed", "Priority", "y 101");

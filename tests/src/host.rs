@@ -2,6 +2,7 @@
 //! and lose its power, as a machine can.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -84,8 +85,8 @@ impl Host {
 
     /// Stops every process of the host where it stands, with the cable out: a suspended machine.
     pub fn freeze(&self) {
-        self.cut();
         self.signal_all(Signal::SIGSTOP);
+        self.cut();
     }
 
     /// The processes go on, the cable is still out (`plug` comes next).
@@ -95,17 +96,23 @@ impl Host {
 
     /// Loses its power: the cable is dead, every process gone, and so are the addresses that only the kernel held.
     pub fn power_off(&self, lasting: &[&str]) {
-        self.cut();
-        self.signal_all(Signal::SIGKILL);
-        // A tmpfs on a real machine.
-        let _ = std::fs::remove_dir_all(self.directory.join("root/run"));
+        // All of it in a moment: the other machine waits for its down interval only.
+        let mut forget = String::from("true");
         for interface in self.ports.keys() {
             for address in self.namespace.addresses(interface) {
                 if !lasting.contains(&address.to_string().as_str()) {
-                    self.sh(&format!("ip -4 addr del $(ip -4 -o addr show dev {interface} | grep -o '{address}/[0-9]*') dev {interface}"));
+                    let _ = write!(
+                        forget,
+                        "; ip -4 addr del $(ip -4 -o addr show dev {interface} | grep -o '{address}/[0-9]*') dev {interface}"
+                    );
                 }
             }
         }
+        self.cut();
+        self.signal_all(Signal::SIGKILL);
+        self.sh(&forget);
+        // A tmpfs on a real machine.
+        let _ = std::fs::remove_dir_all(self.directory.join("root/run"));
     }
 
     /// To every process of the host.

@@ -164,14 +164,16 @@ impl PairBesideKeepalived {
         self.trivet.machine.sh(&format!("kill -{signal} {}", self.trivet.unit("vrrpd", "MainPID")));
     }
 
-    /// As `signal`, and waits until systemd has noticed.
+    /// As `signal`, and waits until systemd has noticed. Returns when it no longer ran.
     #[track_caller]
-    pub fn crash(&self, signal: &str) {
+    pub fn crash(&self, signal: &str) -> Instant {
         let before = self.trivet.unit("vrrpd", "MainPID");
         self.signal(signal);
+        let crashed = now();
         wait("systemd notices the crash", PATIENCE, || {
             (self.trivet.unit("vrrpd", "MainPID") != before).then_some(())
         });
+        crashed
     }
 
     /// Another value for one setting of the unit.

@@ -3,6 +3,7 @@
 //! fails while that happened has not been judged.
 
 use std::net::{Ipv4Addr, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -54,6 +55,21 @@ impl Drop for Stalls {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+    }
+}
+
+/// Plays a test that a machine which stands still for longer than `bearable` spoils: again, loudly and no more than twice,
+/// if it failed while that happened.
+pub fn judge(bearable: Duration, play: impl Fn()) {
+    let stalls = Stalls::watch();
+    for again in [true, true, false] {
+        let began = now();
+        let Err(failure) = catch_unwind(AssertUnwindSafe(&play)) else { return };
+        let stall = stalls.longest(began);
+        if !again || stall <= bearable {
+            resume_unwind(failure);
+        }
+        eprintln!("AGAIN: that was no trial, the machine stood still for {stall:?}");
     }
 }
 

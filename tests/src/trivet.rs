@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use nix::sys::signal::Signal;
 
@@ -58,9 +59,10 @@ impl Trivet {
         trivet
     }
 
-    /// Starts one daemon (again).
+    /// Starts one daemon (again), with the scheduling that its unit gives it.
     pub fn run(&mut self, host: &Host, daemon: &str) {
-        self.run_under(host, &[], daemon);
+        let before = if daemon == "vrrpd" { real_time() } else { &[] };
+        self.run_under(host, before, daemon);
     }
 
     /// The same, by another program such as `chrt` with its arguments.
@@ -163,6 +165,20 @@ impl Trivet {
         assert!(text.contains(from), "{name} does not contain {from:?}");
         std::fs::write(&path, text.replace(from, to)).expect("writing a drop-in");
     }
+}
+
+/// What a program is started with whose timers nothing else on the machine may delay.
+pub fn real_time() -> &'static [&'static str] {
+    static WORDS: OnceLock<&[&str]> = OnceLock::new();
+    WORDS.get_or_init(|| {
+        let words: &[&str] = &["chrt", "--rr", "5"];
+        let works = Command::new(words[0]).args(&words[1..]).arg("true").status();
+        if works.is_ok_and(|status| status.success()) {
+            return words;
+        }
+        println!("this machine allows no real-time scheduling: what else it does may show in the times");
+        &[]
+    })
 }
 
 /// Where our programs are: TRIVET_BIN, or beside this test program, where cargo puts both.

@@ -3,6 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 
+use socket2::{Domain, Socket, Type};
+
 use crate::support::datagrams::{self, Server};
 use crate::support::dns;
 use crate::support::servers::{Server as StreamServer, wait_for_end};
@@ -22,6 +24,8 @@ pub enum Peer {
     /// Nothing listens.
     Closed,
     Says(Say),
+    /// The same, and nobody listens on its port of TCP.
+    SaysAlone(Say),
     /// The answer does not fit a datagram, and this is what comes over TCP.
     Truncates(SayFramed),
     /// Over TCP alone.
@@ -234,7 +238,7 @@ pub const ROWS: &[Row] = &[
     row(
         "dns",
         "truncated, and nothing listens on TCP",
-        Peer::Says(|socket, question, to| say(socket, to, &dns::truncated(question))),
+        Peer::SaysAlone(|socket, question, to| say(socket, to, &dns::truncated(question))),
         "connection refused",
     ),
     row("dns-tcp", "a length of nothing", Peer::Stream(|_| vec![0, 0]), "another question: no DNS message"),
@@ -287,6 +291,16 @@ pub fn start(peer: &Peer) -> String {
         Peer::Says(says) => {
             Server::start(move |socket, _, question, from| says(socket, question, from)).address
         }
+        Peer::SaysAlone(says) => loop {
+            let server = start(&Peer::Says(says));
+            // Bound, so that nobody else has it, and no listener.
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            let address: SocketAddr = server.parse().unwrap();
+            if socket.bind(&address.into()).is_ok() {
+                std::mem::forget(socket);
+                return server;
+            }
+        },
         Peer::Stream(says) => stream(says),
         Peer::Truncates(says) => loop {
             // Somebody else may have the same port of the other protocol.

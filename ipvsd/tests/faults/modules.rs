@@ -143,6 +143,7 @@ fn a_scheduler_whose_module_is_missing_is_that_services_fault_until_it_is_there(
     });
     assert_eq!(listing(), [SERVICE, FIRST, SECOND]);
     // Once for each, and once more after a reload.
+    wait_for("it is told", || (ipvsd.log().matches(hint).count() >= 3).then_some(()));
     assert_eq!(ipvsd.log().matches(hint).count(), 3, "{}", ipvsd.log());
     drop(hidden);
     let expected = ["TCP 10.0.10.40:80 fo", FIRST, SECOND, "TCP 10.0.10.50:80 fo", FIRST, SECOND];

@@ -86,7 +86,7 @@ fn all_examples_together_are_the_table_that_they_describe() {
     root.write("etc/trivet/ipvsd.toml", "health_grace = \"1s\"\n");
     let ipvsd = Ipvsd::start(&root, &bus);
     wait_for_listing("the examples", TABLE);
-    wait_until_ipvsadm_says("-Ln --thresholds", &["1000", "800"]);
+    wait_until_ipvsadm_says("-Ln --thresholds", &["192.168.100.101:80 1000 800"]);
     wait_until_ipvsadm_says(
         "-Ln --tun-info",
         &["203.0.113.101:80 Tunnel gue:6080:+c", "[2001:db8::102]:80 Tunnel gue:6080:+c"],

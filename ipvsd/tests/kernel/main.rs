@@ -71,7 +71,7 @@ fn marks_all_ports_flags_thresholds_and_the_sip_engine_reach_the_kernel() {
         }
         missing.is_empty().then_some(())
     });
-    wait_until_ipvsadm_says("-Ln --thresholds", &["1000", "800"]);
+    wait_until_ipvsadm_says("-Ln --thresholds", &["192.168.100.101:53 1000 800"]);
     ipvsd.wait_for_log("serving org.trivet.Ipvs1 on the bus");
     let plan = bus.call::<Vec<String>>("/org/trivet/Ipvs1", "org.trivet.Ipvs1.Manager", "Plan");
     assert!(plan.as_ref().is_ok_and(Vec::is_empty), "{plan:?}");
@@ -292,11 +292,11 @@ fn a_service_whose_file_was_removed_while_ipvsd_was_down_is_removed_at_its_start
 fn without_checkd_servers_are_admitted_after_the_grace_time() {
     let Some(_kernel) = kernel() else { return };
     let (root, bus) = (root("check = \"tcp\""), Bus::new());
-    root.write("etc/trivet/ipvsd.toml", "health_grace = \"2s\"\n");
+    root.write("etc/trivet/ipvsd.toml", "health_grace = \"8s\"\n");
     let ipvsd = Ipvsd::start(&root, &bus);
     wait_for_listing("the service without servers", &[SERVICE]);
     wait_for_listing("servers that nobody checked", &[SERVICE, FIRST, SECOND]);
-    ipvsd.wait_for_log("web: no health answer for 2s (checkd was never heard), using 2 unknown server(s)");
+    ipvsd.wait_for_log("web: no health answer for 8s (checkd was never heard), using 2 unknown server(s)");
 }
 
 #[test]

@@ -114,6 +114,7 @@ fn a_sync_daemon_has_the_role_group_port_ttl_and_length_that_are_configured_and_
     assert!(!ipvsadm_says("-L --daemon").contains("master"), "{}", ipvsadm_says("-L --daemon"));
     // And it is not started again and again.
     let starts = || ipvsd.log().matches("start sync daemon").count();
+    wait_for("it is told", || (starts() > 0).then_some(()));
     all_the_while(Duration::from_secs(3), || assert_eq!(starts(), 1, "{}", ipvsd.log()));
     write(5);
     ipvsd.signal(Signal::SIGHUP);

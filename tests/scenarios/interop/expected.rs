@@ -17,8 +17,9 @@ const EXPECTED: &[Expected] = &[Expected {
     release: "2.2",
     when: |cell, pairing| cell.scene == Scene::AddressMismatch && !pairing.is_ours(1),
     what: "the Backup drops advertisements with another list of addresses: two are Active",
-    // It may be so soon that the first never has the address alone.
+    // It may be so soon that the first never has the address alone, or so late that the first has stopped.
     errors: &[
+        "took over after",
         "the other is Active too",
         "in vain: host 0 alone has the address",
         "in vain: the holder goes on advertising",

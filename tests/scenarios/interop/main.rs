@@ -13,8 +13,7 @@ mod scenes;
 mod site;
 
 use std::collections::VecDeque;
-use std::process::Command;
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use trivet_tests::clock::now;
@@ -28,20 +27,6 @@ use site::{Pairing, Site};
 
 /// Runs that mostly wait for timers: several for each processor.
 const JOBS_PER_PROCESSOR: usize = 4;
-
-/// What programs are started with: at the timers of a real system nothing else may delay them, nor here.
-pub(crate) fn real_time() -> &'static [&'static str] {
-    static WORDS: OnceLock<&[&str]> = OnceLock::new();
-    WORDS.get_or_init(|| {
-        let words: &[&str] = &["chrt", "--rr", "5"];
-        let works = Command::new(words[0]).args(&words[1..]).arg("true").status();
-        if works.is_ok_and(|status| status.success()) {
-            return words;
-        }
-        println!("this machine allows no real-time scheduling: what else it does may show in the times");
-        &[]
-    })
-}
 
 /// This machine's keepalived and that of the image, if they differ.
 fn releases() -> Vec<Release> {

@@ -122,7 +122,7 @@ impl Site {
 
     /// Starts what runs on a host. In real time, so that the rest of a busy machine does not make it late.
     pub(crate) fn start(&mut self, host: usize) {
-        let (on, before) = (&self.hosts[host], crate::real_time());
+        let (on, before) = (&self.hosts[host], trivet_tests::trivet::real_time());
         let checksum = self.pairing.checksum();
         let daemon = match self.pairing.keepalived(host) {
             Some(release) => {

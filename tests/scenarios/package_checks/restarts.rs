@@ -42,8 +42,7 @@ fn what_was_known_before_a_restart_and_a_crash_is_known_at_once_after() {
         // Whatever is answered first: there is no moment in which it is not known.
         let first = wait("an answer", PATIENCE, || site.watch("web", "127.0.0.1:80"));
         assert_eq!(first, ("up".to_owned(), format!("{RESTARTED}status 200"), known.2.clone()), "{how}");
-        let journal = site.journal("checkd");
-        assert!(journal.contains("an earlier run left 1 results, 1 of them"), "{journal}");
+        site.expect_in_journal("checkd", "an earlier run left 1 results, 1 of them");
     }
 
     // And it still counts for as much as a result: one failure changes nothing, the second does.

@@ -123,7 +123,15 @@ impl Site {
 
     #[track_caller]
     pub(crate) fn journal(&self, unit: &str) -> String {
-        self.sh(&format!("journalctl -u {unit} --no-pager -o cat"))
+        self.sh(&format!("journalctl --sync && journalctl -u {unit} --no-pager -o cat"))
+    }
+
+    /// What a daemon says by itself may come a little later.
+    #[track_caller]
+    pub(crate) fn expect_in_journal(&self, unit: &str, text: &str) {
+        wait(&format!("the journal says {text:?}"), PATIENCE, || {
+            self.journal(unit).contains(text).then_some(())
+        });
     }
 }
 

@@ -117,9 +117,7 @@ fn a_rule_of_the_administrators_lets_a_user_do_what_it_names_and_nothing_else(si
     wait("polkit has read the rule", PATIENCE, || site.machine().try_sh(&mine).0.then_some(()));
     let orders = site.orders();
     assert!(orders[0].starts_with(&format!("disabled | operator-a (uid {uid}) | disk | ")), "{orders:?}");
-    let journal = site.journal();
-    let entry = format!("web: server {FIRST}: disabled by operator-a (uid {uid}): disk");
-    assert!(journal.contains(&entry), "{journal}");
+    site.expect_in_journal(&format!("web: server {FIRST}: disabled by operator-a (uid {uid}): disk"));
     for denied in [&others, &by("operator-a", &resync()), &by("operator-b", &resync())] {
         let said = site.refused(denied);
         assert!(said.contains("AccessDenied: access denied (org.trivet.ipvs1."), "{denied}: {said}");

@@ -16,8 +16,7 @@ fn orders_outlive_a_crash_an_upgrade_and_a_reboot_and_what_is_ours_only_the_daem
     assert_eq!(orders.len(), 2, "{orders:?}");
     assert!(orders[0].starts_with("disabled | root | its disk: sda | 1"), "{orders:?}");
     assert!(orders[1].starts_with("weight 7 | root | half | 1"), "{orders:?}");
-    let journal = site.journal();
-    assert!(journal.contains("web: server 192.168.100.101: disabled by root: its disk: sda"), "{journal}");
+    site.expect_in_journal("web: server 192.168.100.101: disabled by root: its disk: sda");
     // As ipvsd writes it where there is a table: one of a service that has no file.
     let unused = "install -m 600 -o trivet-ipvsd -g trivet-ipvsd /dev/stdin";
     site.sh(&format!("echo 'tcp 10.0.10.99:80' | {unused} {OWNED}"));

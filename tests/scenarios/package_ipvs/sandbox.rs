@@ -94,7 +94,7 @@ fn what_it_does_not_need_it_cannot_do_and_systemd_finds_little_to_say(site: &Sit
     site.machine().write("etc/systemd/system/ipvsd.service.d/deeds.conf", drop_in);
     site.sh("systemctl daemon-reload && systemctl restart ipvsd");
     site.expect_another(&pid);
-    let worked = site.sh("journalctl -u ipvsd -t sh --no-pager -o cat");
+    let worked = site.sh("journalctl --sync && journalctl -u ipvsd -t sh --no-pager -o cat");
     assert_eq!(worked, "worked: true");
 
     let verdict = site.sh("systemd-analyze security --no-pager ipvsd.service | tail -n 1");

@@ -98,7 +98,13 @@ impl Site {
 
     #[track_caller]
     pub(crate) fn journal(&self) -> String {
-        self.sh("journalctl -u ipvsd --no-pager -o cat")
+        self.sh("journalctl --sync && journalctl -u ipvsd --no-pager -o cat")
+    }
+
+    /// What a daemon says by itself may come a little later.
+    #[track_caller]
+    pub(crate) fn expect_in_journal(&self, text: &str) {
+        wait(&format!("the journal says {text:?}"), PATIENCE, || self.journal().contains(text).then_some(()));
     }
 }
 

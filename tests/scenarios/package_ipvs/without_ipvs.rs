@@ -42,7 +42,9 @@ fn without_ipvs_it_runs_says_why_nothing_works_and_is_reloaded_all_the_same() {
     assert!(site.orders()[0].starts_with("disabled | root | disk | "), "{:?}", site.orders());
 
     // Said once as what it is, and not at each of the attempts that follow.
-    let errors = site.sh("journalctl _SYSTEMD_UNIT=ipvsd.service _COMM=ipvsd -p err --no-pager -o cat");
+    let errors = site.sh(
+        "journalctl --sync && journalctl _SYSTEMD_UNIT=ipvsd.service _COMM=ipvsd -p err --no-pager -o cat",
+    );
     assert_eq!(errors, format!("{FAULT}; trying again"));
     assert_eq!(site.unit("MainPID"), pid);
     assert_eq!(site.unit("NRestarts"), "0");

@@ -42,7 +42,7 @@ const WAYS: [(&str, &str, &str, &str); 8] = [
 ];
 
 /// How late a capture may be.
-const LAG: Duration = Duration::from_secs(3);
+const LAG: Duration = Duration::from_secs(15);
 /// Requests to each service: each server is asked once.
 const REQUESTS: usize = 2;
 
@@ -165,7 +165,7 @@ impl Seen {
             if result.is_ok() || now() > deadline {
                 return result;
             }
-            pace(LAG / 20);
+            pace(LAG / 100);
         }
     }
 
