@@ -169,6 +169,10 @@ fn a_changed_mac_address_is_announced_at_once() {
 
 #[test]
 fn an_interface_that_leaves_the_namespace_and_comes_back_as_the_same_has_sockets_that_work() {
+    judge(BEARABLE, leave_and_return);
+}
+
+fn leave_and_return() {
     let lab = Lab::new();
     lab.segment("lan");
     let hosts = [1, 2]

@@ -58,11 +58,11 @@ impl Drop for Stalls {
     }
 }
 
-/// Plays a test that a machine which stands still for longer than `bearable` spoils: again, loudly and no more than twice,
-/// if it failed while that happened.
+/// Plays a test that a machine which stands still for longer than `bearable` spoils: again and loudly, if it failed while
+/// that happened, and no more than four times.
 pub fn judge(bearable: Duration, play: impl Fn()) {
     let stalls = Stalls::watch();
-    for again in [true, true, false] {
+    for again in [true, true, true, true, false] {
         let began = now();
         let Err(failure) = catch_unwind(AssertUnwindSafe(&play)) else { return };
         let stall = stalls.longest(began);
