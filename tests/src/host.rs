@@ -103,7 +103,7 @@ impl Host {
                 if !lasting.contains(&address.to_string().as_str()) {
                     let _ = write!(
                         forget,
-                        "; ip -4 addr del $(ip -4 -o addr show dev {interface} | grep -o '{address}/[0-9]*') dev {interface}"
+                        " && ip -4 addr del $(ip -4 -o addr show dev {interface} | grep -o '{address}/[0-9]*') dev {interface}"
                     );
                 }
             }

@@ -45,17 +45,8 @@ const SERVICES: [(&str, &str); 8] = [
 
 #[test]
 fn the_next_connection_goes_to_the_server_that_the_settings_say() {
-    let files: Vec<_> = SERVICES.iter().map(|(name, text)| (*name, format!("{text}{SERVERS}"))).collect();
-    let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
-    let site = Site::new(2, &["ipvsd"], &files);
-    site.director.sh(&format!(
-        "nft 'table inet marks {{
-             chain incoming {{
-                 type filter hook prerouting priority mangle
-                 ip daddr {MARKED} tcp dport {{ 80, 443 }} meta mark set 7
-             }}
-         }}'"
-    ));
+    let site = Site::with_services(&SERVICES, SERVERS);
+    site.mark(&format!("ip daddr {MARKED} tcp dport {{ 80, 443 }} meta mark set 7"));
     site.expect_table(SERVICES.len(), SERVICES.len() * 2);
 
     datagrams_go_one_by_one_or_stay_together(&site);

@@ -44,17 +44,8 @@ const FRONTS: usize = SERVICES.len() + 3;
 
 #[test]
 fn over_ipv6_the_next_connection_goes_to_the_server_that_the_settings_say() {
-    let files: Vec<_> = SERVICES.iter().map(|(name, text)| (*name, format!("{text}{SERVERS}"))).collect();
-    let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
-    let site = Site::new(2, &["ipvsd"], &files);
-    site.director.sh(&format!(
-        "nft 'table inet marks {{
-             chain incoming {{
-                 type filter hook prerouting priority mangle
-                 ip6 daddr {MARKED} tcp dport {{ 8003, 8004 }} meta mark set 9
-             }}
-         }}'"
-    ));
+    let site = Site::with_services(&SERVICES, SERVERS);
+    site.mark(&format!("ip6 daddr {MARKED} tcp dport {{ 8003, 8004 }} meta mark set 9"));
     site.expect_table(FRONTS, FRONTS * 2);
 
     each_of_a_range_is_balanced(&site);

@@ -55,6 +55,19 @@ impl Site {
         Self { trivet, webs, web_hosts, client, director, _lab: lab }
     }
 
+    /// Services that have the same two servers: ("ipvs.d/web.toml", TEXT), and the servers' tables.
+    pub(crate) fn with_services(services: &[(&str, &str)], servers: &str) -> Self {
+        let files: Vec<_> = services.iter().map(|(name, text)| (*name, format!("{text}{servers}"))).collect();
+        let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        Self::new(2, &["ipvsd"], &files)
+    }
+
+    /// The director's firewall marks packets by such a rule.
+    pub(crate) fn mark(&self, rule: &str) {
+        let chain = format!("type filter hook prerouting priority mangle; {rule}");
+        self.director.sh(&format!("nft 'table inet marks {{ chain incoming {{ {chain}; }}; }}'"));
+    }
+
     /// One request from the client's own address.
     pub(crate) fn ask(&self, target: SocketAddr) -> Result<String, String> {
         let from = if target.is_ipv4() { IpAddr::V4(CLIENT) } else { IpAddr::V6(CLIENT_V6) };
