@@ -1,13 +1,10 @@
 //! Calls to the kernel that fail now and then, and for a while, by `strace`, which does not make them at all then: what
 //! the kernel had to say meanwhile stays in the socket and comes too late.
 
-use std::fs::File;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use daemon::event_loop::Clock;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sendto, socket,
 };
@@ -15,63 +12,8 @@ use nix::unistd::Pid;
 
 use crate::common::table::{ipvsadm, kernel, wait_for_listing};
 use crate::common::{Bus, FakeCheckd, Ipvsd, pause, wait_for};
+use crate::strace::{RECEIVE, SEND, Strace, arguments, failing};
 use crate::{FIRST, SECOND, SERVICE, root, service};
-
-const SEND: &str = "sendto,sendmsg";
-const RECEIVE: &str = "recvmsg,recvfrom";
-
-/// Calls of the main thread, which is the one that speaks to the kernel.
-fn arguments(calls: &str, errno: &str, when: &str, log: &str) -> Vec<String> {
-    let inject = format!("inject={calls}:error={errno}:when={when}");
-    ["-qq", "-o", log, "-e", &format!("trace={SEND},{RECEIVE}"), "-e", &inject].map(str::to_owned).to_vec()
-}
-
-/// A tracer of a running ipvsd.
-struct Strace {
-    process: Child,
-    log: PathBuf,
-}
-
-impl Strace {
-    fn new(ipvsd: &Ipvsd, folder: &std::path::Path, calls: &str, errno: &str, when: &str) -> Self {
-        let log = folder.join("strace");
-        let pid = ipvsd.pid().to_string();
-        let process = Command::new("strace")
-            .args(arguments(calls, errno, when, &log.display().to_string()))
-            .args(["-p", &pid])
-            .stderr(File::create(folder.join("strace.errors")).unwrap())
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("strace can be run");
-        let status = format!("/proc/{pid}/status");
-        wait_for("the tracer", || {
-            let text = std::fs::read_to_string(&status).unwrap();
-            text.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0")).then_some(())
-        });
-        Self { process, log }
-    }
-
-    fn injected(&self) -> usize {
-        std::fs::read_to_string(&self.log).unwrap_or_default().matches("(INJECTED)").count()
-    }
-
-    fn wait_until_injected(&self, times: usize) {
-        wait_for(&format!("{times} failures"), || (self.injected() >= times).then_some(()));
-    }
-
-    /// Let it go.
-    fn end(mut self) {
-        kill(Pid::from_raw(i32::try_from(self.process.id()).unwrap()), Signal::SIGTERM).unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-impl Drop for Strace {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 #[test]
 fn calls_that_fail_now_and_then_lose_nothing() {
@@ -94,7 +36,7 @@ fn calls_that_fail_now_and_then_lose_nothing() {
         (RECEIVE, "EINTR", "1+2"),
     ];
     for (calls, errno, when) in faults {
-        let strace = Strace::new(&ipvsd, root.path(), calls, errno, when);
+        let strace = Strace::new(&ipvsd, root.path(), calls, &failing(errno, when));
         println!("{errno} for {calls}, {when}");
         checkd.say("tcp", "192.168.100.101:80", "down");
         wait_for_listing(&format!("a failed server's removal with {errno} for {calls}"), &[SERVICE, SECOND]);
@@ -126,7 +68,7 @@ fn calls_that_fail_for_a_while_are_said_once_and_everything_is_done_afterwards()
         checkd.say("tcp", "192.168.100.102:80", "up");
         let ipvsd = Ipvsd::start(&root, &bus);
         wait_for_listing("both servers", &[SERVICE, FIRST, SECOND]);
-        let strace = Strace::new(&ipvsd, root.path(), calls, errno, "1+");
+        let strace = Strace::new(&ipvsd, root.path(), calls, &failing(errno, "1+"));
         ipvsadm("-D -t 10.0.10.50:80");
         checkd.say("tcp", "192.168.100.101:80", "down");
         wait_for("the fault on the bus", || {
@@ -158,7 +100,7 @@ fn a_start_amid_failing_calls_ends_well() {
         let (root, bus) = (root(""), Bus::new());
         let log = root.path().join("strace");
         let mut words = vec!["strace".to_owned(), "-D".to_owned()];
-        words.extend(arguments(calls, errno, when, &log.display().to_string()));
+        words.extend(arguments(calls, &failing(errno, when), &log.display().to_string()));
         let words: Vec<&str> = words.iter().map(|word| &**word).collect();
         ipvsadm("-A -t 10.0.10.99:80 -s lc");
         let ipvsd = Ipvsd::start_under(&words, &root, &bus);

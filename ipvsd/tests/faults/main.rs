@@ -10,6 +10,7 @@ mod common;
 mod flips;
 mod many;
 mod modules;
+mod strace;
 
 use daemon::testing::TempRoot;
 
