@@ -300,7 +300,7 @@ mod tests {
             assert!(reader.duration("d", range.clone()).is_none());
             assert!(reader.duration("e", range).is_none());
         });
-        assert!(text.contains("'d' must be from 0us to 1min"), "{text}");
+        assert!(text.contains("'d' must be from 0s to 1min"), "{text}");
         assert!(text.contains("'e' must be a time span"), "{text}");
     }
 

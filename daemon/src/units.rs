@@ -71,6 +71,9 @@ fn decimal(number: &str, scale: u128) -> Option<u128> {
 /// A time span as a person would write it: `10ms`, `1.5s`, `1min 30s`.
 pub fn format_duration(duration: Duration) -> String {
     let nanoseconds = duration.as_nanos();
+    if nanoseconds == 0 {
+        return "0s".to_owned();
+    }
     if nanoseconds < 1_000_000 {
         return format!("{}us", nanoseconds / 1_000);
     }

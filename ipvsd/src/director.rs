@@ -40,7 +40,7 @@ use crate::routers::Role;
 use crate::service::Settings;
 use crate::sync::SyncChange;
 use crate::table::{AllConnections, Change, Dump, List, Servers, ServiceKey, Table};
-use crate::tuning::Timeouts;
+use crate::tuning::{Timeouts, Value};
 
 /// A moment on both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,7 @@ pub enum Event {
         took: Duration,
     },
     /// The sysctls that the configuration names were read.
-    SysctlsRead(Vec<(&'static str, Result<u32, String>)>),
+    SysctlsRead(Vec<(&'static str, Result<Value, String>)>),
     /// Changes were sent to the kernel; each failure is an index into them and an errno.
     Applied {
         changes: Vec<Change>,
@@ -107,7 +107,7 @@ pub enum Event {
 pub enum Setting {
     Sync(SyncChange),
     Timeouts(Timeouts),
-    Sysctl(&'static str, u32),
+    Sysctl(&'static str, Value),
 }
 
 /// What must happen.

@@ -5,6 +5,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use crate::tuning::Value;
+
 const DIRECTORY: &str = "/proc/sys/net/ipv4/vs";
 
 #[derive(Debug)]
@@ -19,15 +21,14 @@ impl Default for Sysctls {
 impl Sysctls {
     /// # Errors
     /// Why it cannot be read, with what to do about it.
-    pub fn read(&self, name: &str) -> Result<u32, String> {
+    pub fn read(&self, name: &str) -> Result<Value, String> {
         let text = fs::read_to_string(self.0.join(name)).map_err(|error| self.explain(name, &error))?;
-        let number: Option<u32> = text.split_whitespace().next().and_then(|word| word.parse().ok());
-        number.ok_or_else(|| format!("it reads '{}'", text.trim()))
+        Value::parse(&text).ok_or_else(|| format!("it reads '{}'", text.trim()))
     }
 
     /// # Errors
     /// Why it cannot be written, with what to do about it.
-    pub fn write(&self, name: &str, value: u32) -> Result<(), String> {
+    pub fn write(&self, name: &str, value: Value) -> Result<(), String> {
         // The kernel takes a whole write or none of it.
         fs::write(self.0.join(name), value.to_string()).map_err(|error| self.explain(name, &error))
     }

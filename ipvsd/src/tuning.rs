@@ -9,7 +9,7 @@ use std::fmt;
 pub struct Tuning {
     pub timeouts: Timeouts,
     /// By name below `/proc/sys/net/ipv4/vs`: one of [`SYSCTLS`].
-    pub sysctls: BTreeMap<&'static str, u32>,
+    pub sysctls: BTreeMap<&'static str, Value>,
 }
 
 /// `IPVS_CMD_SET_CONFIG`: seconds, at least 1; `None`: as it is.
@@ -69,6 +69,35 @@ pub struct Sysctl {
     pub takes: Takes,
 }
 
+/// What one is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    One(u32),
+    Two(u32, u32),
+}
+
+impl Value {
+    /// As the kernel writes it: numbers with a blank or a tab between them. `None`: it is something else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let numbers: Result<Vec<u32>, _> = text.split_whitespace().map(str::parse).collect();
+        match *numbers.ok()? {
+            [number] => Some(Self::One(number)),
+            [first, second] => Some(Self::Two(first, second)),
+            _ => None,
+        }
+    }
+}
+
+/// As the kernel takes it: `3 50`.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(number) => number.fmt(f),
+            Self::Two(first, second) => write!(f, "{first} {second}"),
+        }
+    }
+}
+
 /// What the kernel takes for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
@@ -78,18 +107,19 @@ pub enum Takes {
     Number(u32),
     /// From 1 up to this, and a power of two.
     PowerOfTwo(u32),
+    /// From 0 up to this, written as a time span.
+    Seconds(u32),
+    /// Two numbers from 0 up to [`MOST_PACKETS`]: the first is less than the second, or the second is 0.
+    Threshold,
     /// 0 to 3: never, when memory is short, the same while it is, always. The kernel goes from 1 to 2 and back by itself.
     Defence,
 }
 
 impl Takes {
     /// Whether what is found is what was wanted, or what the kernel has made of it.
-    pub fn is(self, wanted: u32, found: u32) -> bool {
-        let automatic = |value| value == 1 || value == 2;
-        match self {
-            Self::Switch | Self::Number(_) | Self::PowerOfTwo(_) => found == wanted,
-            Self::Defence => found == wanted || automatic(wanted) && automatic(found),
-        }
+    pub fn is(self, wanted: Value, found: Value) -> bool {
+        let automatic = |value| matches!(value, Value::One(1 | 2));
+        found == wanted || self == Self::Defence && automatic(wanted) && automatic(found)
     }
 }
 
@@ -103,12 +133,16 @@ impl Sysctl {
     }
 }
 
+/// The kernel keeps them as `int`.
+pub const MOST_PACKETS: u32 = i32::MAX as u32;
+
 /// Those that an operator may want to set. The defence strategies (`drop_entry` and so on) are among them, what only
 /// tunes the estimators is not.
-pub const SYSCTLS: [Sysctl; 20] = [
+pub const SYSCTLS: [Sysctl; 26] = [
     Sysctl::new("amemthresh", Takes::Number(1 << 24)),
     Sysctl::new("am_droprate", Takes::Number(1 << 16)),
     Sysctl::new("backup_only", Takes::Switch),
+    Sysctl::new("cache_bypass", Takes::Switch),
     Sysctl::new("conn_reuse_mode", Takes::Number(3)),
     Sysctl::new("conntrack", Takes::Switch),
     Sysctl::new("drop_entry", Takes::Defence),
@@ -125,6 +159,11 @@ pub const SYSCTLS: [Sysctl; 20] = [
     Sysctl::new("snat_reroute", Takes::Switch),
     Sysctl::new("sync_persist_mode", Takes::Switch),
     Sysctl::new("sync_ports", Takes::PowerOfTwo(64)),
+    Sysctl::new("sync_qlen_max", Takes::Number(1 << 24)),
+    Sysctl::new("sync_refresh_period", Takes::Seconds(86_400)),
+    Sysctl::new("sync_retries", Takes::Number(3)),
+    Sysctl::new("sync_sock_size", Takes::Number(1 << 30)),
+    Sysctl::new("sync_threshold", Takes::Threshold),
     Sysctl::new("sync_version", Takes::Number(1)),
 ];
 
@@ -141,5 +180,15 @@ mod tests {
         assert_eq!(missing.to_string(), "tcp_fin 60 s");
         assert_eq!(Timeouts { tcp: Some(900), ..Timeouts::default() }.missing(found), None);
         assert_eq!(Timeouts { tcp: Some(1), tcp_fin: None, udp: Some(2) }.to_string(), "tcp 1 s, udp 2 s");
+    }
+
+    #[test]
+    fn a_value_is_read_as_the_kernel_writes_it() {
+        assert_eq!(Value::parse("1\n"), Some(Value::One(1)));
+        assert_eq!(Value::parse("3\t50\n"), Some(Value::Two(3, 50)));
+        for text in ["", "-1", "1 2 3", "on", "3 x", "4294967296"] {
+            assert_eq!(Value::parse(text), None, "{text}");
+        }
+        assert_eq!(Value::Two(3, 50).to_string(), "3 50");
     }
 }

@@ -17,6 +17,8 @@ use trivet_tests::trivet::Trivet;
 const PORT: u16 = 8000;
 const DOWNLOAD: &str = "address = \"10.0.10.50:8000\"\n[[server]]\naddress = \"192.168.100.101:8000\"\n";
 const SYNC: &str = "[sync]\ninterface = \"eth1\"\nid = 7\nvirtual_router = \"gateway\"\n";
+/// Otherwise a connection's third packet is the first that the other director is told of.
+const FROM_THE_BEGINNING: &str = "[sysctl]\nsync_threshold = [0, 0]\nsync_refresh_period = \"10s\"\n";
 /// The service is where the virtual router is.
 const TIED: &str = "address = \"10.0.10.50:8001\"\nwhile_active = \"gateway\"\n[[server]]\naddress = \"192.168.100.101:8000\"\n";
 /// Of each part of the download; its first four bytes are its number.
@@ -84,9 +86,9 @@ fn download(host: &Host) -> Download {
     Download { parts, port, end }
 }
 
-/// That a director knows a download's connection: by itself, or by what the other one has told it.
-fn wait_until_known(director: &Host, download: &Download) {
-    let from = format!(":{} {OUTSIDE}:{PORT} 192.168.100.101:8000", download.port);
+/// That a director knows the connection from a client's port: by itself, or by what the other one has told it.
+fn wait_until_known(director: &Host, port: u16) {
+    let from = format!(":{port} {OUTSIDE}:{PORT} 192.168.100.101:8000");
     wait("a director knows the connection", PATIENCE, || {
         let text = director.sh("ipvsadm -Lcn");
         let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -114,31 +116,37 @@ fn expect_roles(pair: &NatPair, active: usize) {
     }
 }
 
-#[test]
-fn a_long_download_survives_a_planned_and_an_unplanned_failover() {
-    ipvs::require();
-    let pair = NatPair::new();
+/// Both directors with these settings of ipvsd, and the number of the Active one.
+fn start(pair: &NatPair, settings: &str) -> ([Trivet; 2], usize) {
     let start = |number: usize| {
         let name = format!("nat-pair/lvs{}", number + 1);
         let mut trivet = Trivet::prepare(&pair.directors[number], &name);
         trivet.write("ipvs.d/download.toml", DOWNLOAD);
         trivet.write("ipvs.d/tied.toml", TIED);
-        trivet.write("ipvsd.toml", SYNC);
+        trivet.write("ipvsd.toml", settings);
         trivet.start_all(&pair.directors[number], &["checkd", "ipvsd", "vrrpd"]);
         trivet
     };
-    let mut directors = [start(0), start(1)];
+    let directors = [start(0), start(1)];
     let first = wait("one director is Active", PATIENCE, || pair.active());
-    expect_roles(&pair, first);
+    expect_roles(pair, first);
     for trivet in &directors {
         trivet.wait_for_property(&Property::service("download", "State"), "s \"forwarding\"");
     }
+    (directors, first)
+}
+
+#[test]
+fn a_long_download_survives_a_planned_and_an_unplanned_failover() {
+    ipvs::require();
+    let pair = NatPair::new();
+    let (mut directors, first) = start(&pair, SYNC);
     directors[1 - first].wait_for_property(&Property::service("tied", "State"), "s \"standby\"");
 
     let server = serve(&pair.web_hosts[0], 2);
     let early = download(&pair.client);
     wait_for_part(&early, 50);
-    wait_until_known(&pair.directors[1 - first], &early);
+    wait_until_known(&pair.directors[1 - first], early.port);
     // Planned: vrrpd is stopped in order.
     directors[first].stop("vrrpd");
     wait("the other director takes over", PATIENCE, || (pair.active() == Some(1 - first)).then_some(()));
@@ -150,7 +158,7 @@ fn a_long_download_survives_a_planned_and_an_unplanned_failover() {
     expect_roles(&pair, 1 - first);
     let late = download(&pair.client);
     wait_for_part(&late, 50);
-    wait_until_known(&pair.directors[first], &late);
+    wait_until_known(&pair.directors[first], late.port);
     pair.directors[1 - first].cut();
     wait("the first director takes over again", PATIENCE, || {
         let mine = &pair.directors[first];
@@ -160,4 +168,17 @@ fn a_long_download_survives_a_planned_and_an_unplanned_failover() {
         assert_eq!(download.end.join().expect("no panic"), Ok(PARTS));
     }
     server.join().expect("no panic");
+}
+
+#[test]
+fn a_connection_at_rest_is_known_to_the_other_director_where_the_threshold_says_so() {
+    ipvs::require();
+    let pair = NatPair::new();
+    let (_directors, first) = start(&pair, &format!("{SYNC}{FROM_THE_BEGINNING}"));
+    let listen = || TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT));
+    let _listener = pair.web_hosts[0].namespace().within(listen).expect("listening on the web server");
+    let connect = || TcpStream::connect_timeout(&SocketAddr::from((OUTSIDE, PORT)), PATIENCE);
+    // Two packets, and never another.
+    let connection = pair.client.namespace().within(connect).expect("connecting to the service");
+    wait_until_known(&pair.directors[1 - first], connection.local_addr().expect("it is connected").port());
 }

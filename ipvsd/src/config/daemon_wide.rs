@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use daemon::diagnostic::{Location, Report};
-use daemon::document::Table;
+use daemon::document::{self, Kind, Table};
 use daemon::dropin;
 use daemon::reader::Reader;
 
 use super::references::References;
 use super::sync::{check_with_sysctls, read_sync};
 use crate::service::Settings;
-use crate::tuning::{SYSCTLS, Takes, Timeouts, Tuning};
+use crate::tuning::{MOST_PACKETS, SYSCTLS, Takes, Timeouts, Tuning, Value};
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -115,10 +115,15 @@ fn read_sysctls(table: Option<&Table>, report: &mut Report) -> Tuning {
     let mut reader = Reader::new(table, report);
     for sysctl in &SYSCTLS {
         let value = match sysctl.takes {
-            Takes::Switch => reader.boolean(sysctl.name).map(|flag| u32::from(flag.value)),
-            Takes::Number(most) => number(&mut reader, sysctl.name, 0..=most),
-            Takes::Defence => number(&mut reader, sysctl.name, 0..=3),
-            Takes::PowerOfTwo(most) => power_of_two(&mut reader, sysctl.name, most),
+            Takes::Switch => reader.boolean(sysctl.name).map(|flag| Value::One(flag.value.into())),
+            Takes::Number(most) => number(&mut reader, sysctl.name, 0..=most).map(Value::One),
+            Takes::Defence => number(&mut reader, sysctl.name, 0..=3).map(Value::One),
+            Takes::PowerOfTwo(most) => power_of_two(&mut reader, sysctl.name, most).map(Value::One),
+            Takes::Seconds(most) => {
+                let range = Duration::ZERO..=Duration::from_secs(most.into());
+                whole_seconds(&mut reader, sysctl.name, range).map(Value::One)
+            }
+            Takes::Threshold => threshold(&mut reader, sysctl.name),
         };
         tuning.sysctls.extend(value.map(|value| (sysctl.name, value)));
     }
@@ -140,4 +145,24 @@ fn power_of_two(reader: &mut Reader<'_>, key: &'static str, most: u32) -> Option
         return None;
     }
     Some(number.value)
+}
+
+/// `[3, 50]`: the kernel refuses what is refused here (`proc_do_sync_threshold`).
+fn threshold(reader: &mut Reader<'_>, key: &'static str) -> Option<Value> {
+    let array = reader.array(key)?;
+    let number = |value: &document::Value| {
+        let Kind::Integer(Some(number)) = value.kind else { return None };
+        u32::try_from(number).ok().filter(|number| *number <= MOST_PACKETS)
+    };
+    let [Some(first), Some(second)] = array.value.iter().map(number).collect::<Vec<_>>()[..] else {
+        let text = format!("'{key}' must be two numbers from 0 to {MOST_PACKETS}, such as [3, 50]");
+        reader.report().error(&array.at, text);
+        return None;
+    };
+    if second != 0 && first >= second {
+        let text = format!("the first number of '{key}' must be less than the second, or the second 0");
+        reader.report().error(&array.at, text);
+        return None;
+    }
+    Some(Value::Two(first, second))
 }

@@ -10,6 +10,7 @@ use daemon::reader::Reader;
 use super::references::References;
 use crate::service::Settings;
 use crate::sync::{Link, Role, SyncSettings};
+use crate::tuning::Value;
 
 /// `IP_VS_IFNAME_MAXLEN` without its NUL.
 const LONGEST_INTERFACE: usize = 15;
@@ -84,14 +85,17 @@ pub(super) fn check_with_sysctls(
     let value_at = |table: &Table, key: &str| table.entries.get(key).map(|entry| entry.value.at.clone());
     // The kernel looks only at whether a backup runs, not at whether a master does too.
     if *role == Role::Both
-        && settings.tuning.sysctls.get("backup_only") == Some(&1)
+        && settings.tuning.sysctls.get("backup_only") == Some(&Value::One(1))
         && let Some(at) = sysctls.and_then(|sysctls| value_at(sysctls, "backup_only"))
     {
         let text = "with role = \"both\" this director is always backup: backup_only would end all balancing";
         report.error(&at, text).hint("write virtual_router = \"NAME\" in [sync], or remove backup_only");
     }
     let port = if link.port == 0 { DEFAULT_PORT } else { link.port };
-    let ports = settings.tuning.sysctls.get("sync_ports").copied().unwrap_or(1);
+    let Value::One(ports) = settings.tuning.sysctls.get("sync_ports").copied().unwrap_or(Value::One(1))
+    else {
+        return;
+    };
     let last = u32::from(port) + ports.saturating_sub(1);
     if last > u32::from(u16::MAX)
         && let Some(at) = value_at(sync, "port")

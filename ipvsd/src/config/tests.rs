@@ -14,7 +14,7 @@ use crate::table::{
     Checksum, FLAG_ONE_PACKET, FLAG_SCHEDULER_1, FLAG_SCHEDULER_2, Family, Forward, Protocol, ServiceKey,
     Tunnel,
 };
-use crate::tuning::Timeouts;
+use crate::tuning::{Timeouts, Value};
 
 fn load_one(text: &str) -> (Settings, String) {
     let root = TempRoot::new();
@@ -285,14 +285,17 @@ fn timeouts_sysctls_and_the_sync_daemon_are_checked_configuration() {
     let root = TempRoot::new();
     root.write("etc/trivet/vrrp.d/gateway.toml", "interface = \"eth0\"\n");
     let all = "exclusive = true\n[timeouts]\ntcp = \"15min\"\nudp = 60\n[sysctl]\nconntrack = true\n\
-               sloppy_tcp = false\nsync_ports = 4\n[sync]\ninterface = \"eth1\"\nid = 7\nvirtual_router = \"gateway\"\n";
+               sloppy_tcp = false\nsync_ports = 4\nsync_refresh_period = \"1min\"\nsync_threshold = [0, 1]\n\
+               [sync]\ninterface = \"eth1\"\nid = 7\nvirtual_router = \"gateway\"\n";
     root.write("etc/trivet/ipvsd.toml", all);
     let (settings, report) = load(root.path());
     assert!(report.is_empty(), "{report}");
     assert!(settings.exclusive);
     assert_eq!(settings.tuning.timeouts, Timeouts { tcp: Some(900), tcp_fin: None, udp: Some(60) });
     let sysctls: Vec<_> = settings.tuning.sysctls.into_iter().collect();
-    assert_eq!(sysctls, [("conntrack", 1), ("sloppy_tcp", 0), ("sync_ports", 4)]);
+    let ones = [("conntrack", 1), ("sloppy_tcp", 0), ("sync_ports", 4), ("sync_refresh_period", 60)];
+    let threshold = ("sync_threshold", Value::Two(0, 1));
+    assert_eq!(sysctls, [&ones.map(|(name, value)| (name, Value::One(value)))[..], &[threshold]].concat());
     let SyncSettings::Managed { link, role } = settings.sync else { panic!("managed") };
     assert_eq!((&*link.interface, link.id, role), ("eth1", 7, Role::Follow("gateway".into())));
 }
@@ -340,7 +343,7 @@ fn the_commented_examples_are_valid_and_name_checks_and_routers_that_are_example
     std::fs::remove_file(root.path().join("etc/trivet/ipvs.d/tunnel.toml")).unwrap();
     let (settings, report) = load(root.path());
     assert!(report.is_empty(), "{report}");
-    assert_eq!(settings.tuning.sysctls.len(), 4);
+    assert_eq!(settings.tuning.sysctls.len(), 6);
     assert!(settings.tuning.timeouts.tcp_fin.is_some());
     assert_eq!(settings.sync.followed().as_deref(), Some("gateway"));
 }

@@ -10,7 +10,7 @@ use crate::sync::Daemons;
 use crate::table::{
     Connections, Entry, Forward, List, Protocol, Rest, Server, Servers, Service, ServiceConnections,
 };
-use crate::tuning::TimeoutsFound;
+use crate::tuning::{TimeoutsFound, Value};
 
 /// A director, a kernel that answers as the real one does, and what was said and done.
 pub(crate) struct Scene {
@@ -21,7 +21,7 @@ pub(crate) struct Scene {
     pub(crate) readings: (usize, usize, usize),
     pub(crate) daemons: Daemons,
     pub(crate) timeouts: TimeoutsFound,
-    pub(crate) sysctls: BTreeMap<&'static str, Result<u32, String>>,
+    pub(crate) sysctls: BTreeMap<&'static str, Result<Value, String>>,
     /// What the kernel answers instead of doing a change.
     pub(crate) refuse: fn(&Change) -> Option<Errno>,
     /// How many changes the kernel refused by that.
@@ -219,7 +219,7 @@ impl Scene {
                     self.event(Event::ServersRead { keys, is_slice, result, took: self.took });
                 }
                 Action::ReadSysctls(names) => {
-                    let read = |name| self.sysctls.get(name).cloned().unwrap_or(Ok(0));
+                    let read = |name| self.sysctls.get(name).cloned().unwrap_or(Ok(Value::One(0)));
                     let found = names.into_iter().map(|name| (name, read(name))).collect();
                     self.event(Event::SysctlsRead(found));
                 }

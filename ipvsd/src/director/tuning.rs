@@ -13,7 +13,7 @@ use super::{Action, Actions, Director, Kernel, Moment, Setting};
 use crate::routers::Role;
 use crate::sync;
 use crate::table::Rest;
-use crate::tuning::Sysctl;
+use crate::tuning::{Sysctl, Value};
 
 /// A vrrpd that is away for so long was stopped; one that crashed is back within seconds, as what it was, and so is one
 /// whose bus was restarted.
@@ -44,7 +44,7 @@ impl Director {
 
     pub(super) fn sysctls_read(
         &mut self,
-        found: Vec<(&'static str, Result<u32, String>)>,
+        found: Vec<(&'static str, Result<Value, String>)>,
         actions: &mut Actions,
     ) {
         // A kernel without IPVS has none, and that is said once, as what it is.
@@ -140,7 +140,7 @@ impl Director {
     }
 }
 
-fn is_set(name: &str, wanted: u32, found: u32) -> bool {
+fn is_set(name: &str, wanted: Value, found: Value) -> bool {
     Sysctl::named(name).is_some_and(|sysctl| sysctl.takes.is(wanted, found))
 }
 

@@ -79,7 +79,8 @@ fn no_ipvsd_toml_is_misread() {
     let keys = used.split_inclusive('\n').filter(|line| line.starts_with('[') || line.contains(" = "));
     let keys: String = keys.filter(|line| !line.starts_with(' ')).collect();
     let full = "[sync]\ninterface = \"eth1\"\nid = 7\nmax_length = 1400\ngroup = \"ff02::81\"\nport = 8848\nttl = 2\n\
-                role = \"master\"\n[sysctl]\nsync_ports = 4\nsecure_tcp = 3\nam_droprate = 10\n";
+                role = \"master\"\n[sysctl]\nsync_ports = 4\nsecure_tcp = 3\nam_droprate = 10\n\
+                sync_threshold = [3, 50]\nsync_refresh_period = \"1min\"\n";
     let seeds = [keys.into_bytes(), full.as_bytes().to_vec()];
     let words = [
         "[sync]\n",
@@ -91,6 +92,7 @@ fn no_ipvsd_toml_is_misread() {
         "role = \"both\"\nbackup_only = true\n",
         "port = 65535\n",
         "sync_ports = 64\n",
+        "sync_threshold = [0, 2147483647]\n",
         "= ",
         "\"",
         "0",

@@ -11,7 +11,7 @@ use ipvsd::owned::OwnedFile;
 use ipvsd::service::{Settings, VirtualService};
 use ipvsd::sync::SyncSettings;
 use ipvsd::table::{Change, FLAG_PERSISTENT, Family, Service, ServiceKey};
-use ipvsd::tuning::Takes;
+use ipvsd::tuning::{MOST_PACKETS, Sysctl, Takes, Value};
 
 /// The checks and virtual routers that the examples name.
 const CHECKS: [&str; 9] =
@@ -82,12 +82,16 @@ pub(crate) fn daemon_wide(bytes: &[u8]) {
     let Some(settings) = read("etc/trivet/ipvsd.toml", bytes) else { return };
     assert!(settings.resync >= Duration::from_millis(100));
     for (name, value) in &settings.tuning.sysctls {
-        let takes = ipvsd::tuning::Sysctl::named(name).expect("it is one").takes;
-        assert!(match takes {
-            Takes::Switch => *value <= 1,
-            Takes::Number(most) => *value <= most,
-            Takes::PowerOfTwo(most) => value.is_power_of_two() && *value <= most,
-            Takes::Defence => *value <= 3,
+        let takes = Sysctl::named(name).expect("it is one").takes;
+        assert!(match (takes, *value) {
+            (Takes::Switch, Value::One(value)) => value <= 1,
+            (Takes::Number(most) | Takes::Seconds(most), Value::One(value)) => value <= most,
+            (Takes::PowerOfTwo(most), Value::One(value)) => value.is_power_of_two() && value <= most,
+            (Takes::Defence, Value::One(value)) => value <= 3,
+            (Takes::Threshold, Value::Two(first, second)) => {
+                first.max(second) <= MOST_PACKETS && (second == 0 || first < second)
+            }
+            _ => false,
         });
     }
     let SyncSettings::Managed { link, .. } = &settings.sync else { return };

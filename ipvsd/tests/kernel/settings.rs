@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 
-use ipvsd::tuning::{SYSCTLS, Takes};
+use ipvsd::tuning::{SYSCTLS, Takes, Value};
 use nix::sys::signal::Signal;
 
 use crate::common::table::{
@@ -13,20 +13,33 @@ use crate::common::table::{
 use crate::common::{Bus, Ipvsd, all_the_while, run, wait_for};
 use crate::{FIRST, SECOND, SERVICE, root};
 
-fn sysctl(name: &str) -> u32 {
+fn sysctl(name: &str) -> Value {
     let file = format!("/proc/sys/net/ipv4/vs/{name}");
     let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
-    text.trim().parse().unwrap()
+    Value::parse(&text).unwrap_or_else(|| panic!("{file}: {text}"))
 }
 
 /// Another value than this.
-fn other(takes: Takes, value: u32) -> u32 {
-    match takes {
-        Takes::Switch => 1 - value,
-        Takes::Defence => 3,
-        Takes::Number(most) if value < most => value + 1,
-        Takes::Number(_) => value - 1,
-        Takes::PowerOfTwo(_) => 2,
+fn other(takes: Takes, value: Value) -> Value {
+    match (takes, value) {
+        (Takes::Threshold, Value::Two(first, second)) => Value::Two(first + 1, second + 1),
+        (Takes::Switch, Value::One(value)) => Value::One(1 - value),
+        (Takes::Defence, _) => Value::One(3),
+        (Takes::PowerOfTwo(_), _) => Value::One(2),
+        (Takes::Number(most) | Takes::Seconds(most), Value::One(value)) if value < most => {
+            Value::One(value + 1)
+        }
+        (Takes::Number(_) | Takes::Seconds(_), Value::One(value)) => Value::One(value - 1),
+        _ => panic!("{takes:?} reads {value}"),
+    }
+}
+
+/// As ipvsd.toml has it.
+fn written(takes: Takes, value: Value) -> String {
+    match value {
+        Value::One(number) if takes == Takes::Switch => (number == 1).to_string(),
+        Value::One(number) => number.to_string(),
+        Value::Two(first, second) => format!("[{first}, {second}]"),
     }
 }
 
@@ -38,8 +51,7 @@ fn every_sysctl_is_set_is_told_and_is_put_right() {
     let wanted = SYSCTLS.map(|it| {
         let found = sysctl(it.name);
         let wanted = other(it.takes, found);
-        let value = if it.takes == Takes::Switch { (wanted == 1).to_string() } else { wanted.to_string() };
-        writeln!(text, "{} = {value}", it.name).unwrap();
+        writeln!(text, "{} = {}", it.name, written(it.takes, wanted)).unwrap();
         (it.name, found, wanted)
     });
     root.write("etc/trivet/ipvsd.toml", &text);
@@ -53,6 +65,11 @@ fn every_sysctl_is_set_is_told_and_is_put_right() {
         fs::write(format!("/proc/sys/net/ipv4/vs/{name}"), found.to_string()).unwrap();
     }
     right("all of it again");
+    assert!(ipvsd.stop().success());
+    // What is refused in a file is what the kernel refuses, and no more.
+    let taken = |text: &str| fs::write("/proc/sys/net/ipv4/vs/sync_threshold", text).is_ok();
+    assert_eq!(["50 50", "3 2", "50 0", "0 1"].map(taken), [false, false, true, true]);
+    assert!(fs::write("/proc/sys/net/ipv4/vs/sync_retries", "4").is_err());
 }
 
 #[test]

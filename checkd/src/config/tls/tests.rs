@@ -121,7 +121,7 @@ fn every_mistake_about_a_file_is_told_where_the_file_is_named() {
         ("insecure = true\ntls_ca = \"/etc/ssl/own.pem\"\n", "web.toml:3:10: error: 'tls_ca' has no effect"),
         ("tls_name = \"*.example.com\"\n", "a wildcard stands in certificates"),
         ("tls_name = \"a b\"\n", "'tls_name' is neither a DNS name"),
-        ("expires_within = \"900d\"\n", "'expires_within' must be from 0us to "),
+        ("expires_within = \"900d\"\n", "'expires_within' must be from 0s to "),
         ("ca = \"/etc/ssl/own.pem\"\n", "keepalived's ca is tls_ca ="),
         ("enable_sni = true\n", "always sent"),
     ] {

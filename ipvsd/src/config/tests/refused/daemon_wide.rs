@@ -6,7 +6,7 @@ use super::*;
 fn the_daemon_as_a_whole() {
     let root = TempRoot::new();
     for (text, at, message) in [
-        ("health_grace = \"2d\"", "1:16", "'health_grace' must be from 0us to 1d"),
+        ("health_grace = \"2d\"", "1:16", "'health_grace' must be from 0s to 1d"),
         ("resync_interval = 0", "1:19", "'resync_interval' must be from 100ms to 1d"),
         ("exclusive = \"yes\"", "1:13", "'exclusive' must be true or false"),
         ("log_level = \"warn\"", "1:13", "'log_level' cannot be \"warn\""),
@@ -20,7 +20,24 @@ fn the_daemon_as_a_whole() {
         ("[sysctl]\nsecure_tcp = 4", "2:14", "'secure_tcp' must be from 0 to 3"),
         ("[sysctl]\nsync_ports = 0", "2:14", "'sync_ports' must be from 1 to 64"),
         ("[sysctl]\nsync_ports = 3", "2:14", "'sync_ports' must be a power of two"),
-        ("[sysctl]\ncache_bypass = true", "2:1", "unknown key 'cache_bypass'"),
+        ("[sysctl]\nest_nice = 1", "2:1", "unknown key 'est_nice'"),
+        ("[sysctl]\nsync_threshold = 3", "2:18", "'sync_threshold' must be an array"),
+        (
+            "[sysctl]\nsync_threshold = [3]",
+            "2:18",
+            "'sync_threshold' must be two numbers from 0 to 2147483647",
+        ),
+        ("[sysctl]\nsync_threshold = [3, -1]", "2:18", "'sync_threshold' must be two numbers"),
+        ("[sysctl]\nsync_threshold = [3, 2147483648]", "2:18", "'sync_threshold' must be two numbers"),
+        ("[sysctl]\nsync_threshold = [3, \"50\"]", "2:18", "'sync_threshold' must be two numbers"),
+        (
+            "[sysctl]\nsync_threshold = [50, 50]",
+            "2:18",
+            "the first number of 'sync_threshold' must be less than the second, or the second 0",
+        ),
+        ("[sysctl]\nsync_refresh_period = \"25h\"", "2:23", "'sync_refresh_period' must be from 0s to 1d"),
+        ("[sysctl]\nsync_refresh_period = 0.5", "2:23", "'sync_refresh_period' must be whole seconds"),
+        ("[sysctl]\nsync_retries = 4", "2:16", "'sync_retries' must be from 0 to 3"),
         ("[sync]\nid = 7", "1:1", "'interface' is missing"),
         ("[sync]\ninterface = \"\"", "2:13", "'interface' is not an interface's name"),
         ("[sync]\ninterface = \"eth1\"\nid = -1", "3:6", "'id' must be from 0 to 255"),

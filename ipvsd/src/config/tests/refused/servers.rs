@@ -205,7 +205,7 @@ fn when_there_are_not_enough_of_them() {
             "with forward = \"route\" packets keep their port",
             "",
         ),
-        ("slow_start = \"25h\"", "2:14", "'slow_start' must be from 0us to 1d", ""),
+        ("slow_start = \"25h\"", "2:14", "'slow_start' must be from 0s to 1d", ""),
         ("slow_start = \"soon\"", "2:14", "'slow_start' is", ""),
         (
             "while_active = \"gatway\"",
