@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn time_spans_are_printed_shortly_and_read_back() {
-        for text in ["10ms", "1s", "1.5s", "1min 30s", "1h", "250us", "3.609s", "1d 2h"] {
+        for text in ["0s", "10ms", "1s", "1.5s", "1min 30s", "1h", "250us", "3.609s", "1d 2h"] {
             assert_eq!(format_duration(parse_duration(text).unwrap()), text);
         }
     }

@@ -262,6 +262,8 @@ impl Daemon {
                 }
                 Command::Resync(reply) => {
                     self.dispatch(Event::Resync);
+                    // Who has the answer and reads the state is to find what he ordered; below, too.
+                    self.publish();
                     let _ = reply.send(self.director.fault());
                 }
                 Command::Order(request, reply) => {
@@ -270,6 +272,7 @@ impl Daemon {
                         // It is written down by now, or refused.
                         self.director.take_refusal()
                     });
+                    self.publish();
                     let _ = reply.send(result);
                 }
                 Command::Roles => {}

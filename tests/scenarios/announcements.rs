@@ -150,6 +150,10 @@ fn announce_over_a_slow_link() {
 
 #[test]
 fn a_changed_mac_address_is_announced_at_once() {
+    judge(BEARABLE, announce_changed_mac);
+}
+
+fn announce_changed_mac() {
     let mut site = Site::new();
     site.start(1, 3);
     let wanted: BTreeMap<IpAddr, usize> = addresses_of(1, 3).map(|address| (address, REPEAT)).collect();

@@ -8,7 +8,7 @@ use trivet_tests::servers::Servers;
 use trivet_tests::trivet::Trivet;
 
 const UDP: &str = "type = \"udp\"\n";
-const QUICK: &str = "type = \"ping\"\ntimeout = \"2400ms\"\n";
+const QUICK: &str = "type = \"ping\"\ntimeout = \"6s\"\n";
 const LARGE: &str = "type = \"ping\"\nsize = 4000\n";
 
 /// The host that checks, a router, and a server behind it.
@@ -117,7 +117,7 @@ fn what_routers_say_of_hosts_that_are_not_there_is_the_reason() {
     let site = Site::new(&[("check.d/quick.toml", QUICK), ("check.d/udp.toml", UDP)]);
     site.allow_pings();
     let beside = "host unreachable: it does not answer on the local network (ARP, ND)";
-    let silence = "no answer within 2.4s: 3 requests sent, nothing received";
+    let silence = "no answer within 6s: 3 requests sent, nothing received";
     for (check, target, reason) in [
         ("ping", "10.1.0.77", "host unreachable (ICMP from 10.0.0.254)"),
         ("ping", "10.0.0.77", beside),

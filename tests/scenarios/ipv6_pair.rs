@@ -174,8 +174,8 @@ fn a_router_waits_for_duplicate_address_detection_says_so_and_needs_no_nudge_whe
     let lab = Lab::new();
     lab.segment("lan");
     let host = lab.host("n1", &[("eth0", "lan", "10.0.0.1/24")]);
-    // Three seconds during which nothing may be sent from it.
-    host.sh("ip link set eth0 down && sysctl -qw net.ipv6.conf.eth0.dad_transmits=3 && ip link set eth0 up");
+    // Ten seconds during which nothing may be sent from it.
+    host.sh("ip link set eth0 down && sysctl -qw net.ipv6.conf.eth0.dad_transmits=10 && ip link set eth0 up");
     let mut trivet = Trivet::with_files(&host, &[("vrrp.d/gateway.toml", &drop_in(100))]);
     trivet.start_bus(&host);
     trivet.run(&host, "vrrpd");

@@ -127,6 +127,14 @@ impl Site {
         });
     }
 
+    /// What `systemctl status` says.
+    #[track_caller]
+    fn expect_status(&self, text: &str) {
+        wait(&format!("the status says {text:?}"), PATIENCE, || {
+            self.sh("systemctl status ipvsd --no-pager").contains(text).then_some(())
+        });
+    }
+
     fn pid(&self) -> String {
         self.trivet.unit("ipvsd", "MainPID")
     }
@@ -224,8 +232,7 @@ fn ipvs_may_come_late_and_ipvsd_may_go_and_come_and_no_connection_notices() {
 fn it_waits_for_ipvs_and_works_as_soon_as_it_is_there(site: &Site, modules: &Modules) {
     site.expect_state(&["pending"]);
     site.expect_manager("KernelFault", &format!("s \"{FAULT}\""));
-    let status = site.sh("systemctl status ipvsd --no-pager");
-    assert!(status.contains(&format!("Status: \"2 services: 2 pending; {FAULT}")), "{status}");
+    site.expect_status(&format!("Status: \"2 services: 2 pending; {FAULT}"));
     let pid = site.pid();
     site.sh("systemctl reload ipvsd");
 
@@ -247,8 +254,7 @@ fn it_waits_for_ipvs_and_works_as_soon_as_it_is_there(site: &Site, modules: &Mod
 
     // The sandbox is from before there was anything to except from it. It says what to do, and that is true.
     site.expect_manager("Faults", &format!("as 1 \"{READ_ONLY}\""));
-    let status = site.sh("systemctl status ipvsd --no-pager");
-    assert!(status.contains(READ_ONLY), "{status}");
+    site.expect_status(READ_ONLY);
     assert_eq!(site.sysctl(), "0");
     // It goes on trying, and has said what there is to say: once.
     let journal = site.sh("journalctl --sync && journalctl -u ipvsd --no-pager -o cat");

@@ -7,6 +7,7 @@ use trivet_tests::bus::Property;
 use trivet_tests::capture::Seen;
 use trivet_tests::clock::{PATIENCE, now, wait};
 use trivet_tests::pair_beside_keepalived::{OURS, PairBesideKeepalived};
+use trivet_tests::stalls::judge;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Before the peer can have taken over: it waits for three seconds and its skew.
@@ -47,6 +48,10 @@ fn a_restart_and_an_upgrade_are_no_failover() {
 /// Faster than a restart can be: the Backup has been told to wait.
 #[test]
 fn a_restart_is_no_failover_even_if_it_takes_longer_than_the_backup_waits() {
+    judge(Duration::from_millis(50), restart_slowly);
+}
+
+fn restart_slowly() {
     let interval = Duration::from_millis(50);
     let pair = PairBesideKeepalived::new(interval);
     // As if the new version took its time to start: longer than 3 intervals and the skew.
@@ -263,6 +268,10 @@ fn a_stop_and_a_shutdown_hand_over_in_milliseconds() {
 
 #[test]
 fn bus_journal_and_systemd_may_come_and_go() {
+    judge(Duration::from_millis(200), come_and_go);
+}
+
+fn come_and_go() {
     let interval = Duration::from_millis(200);
     let pair = PairBesideKeepalived::new(interval);
     let since = now();
@@ -284,8 +293,8 @@ fn bus_journal_and_systemd_may_come_and_go() {
         pair.expect_adverts(5);
         let silence = pair.assert_no_failover(this);
         eprintln!("{begin}: {silence:?} without an advertisement, of {interval:?}");
-        // The other waits for three and more; the recording is not in real time.
-        assert!(silence < 3 * interval, "{begin}: late: {silence:?} without an advertisement");
+        // The other waits for three and more.
+        assert!(silence < 2 * interval, "{begin}: late: {silence:?} without an advertisement");
         pair.trivet.wait_for_property(&state(), "s \"Active\"");
     }
     pair.assert_no_failover(since);
@@ -312,6 +321,10 @@ fn bus_journal_and_systemd_may_come_and_go() {
 /// 100 routers, one of which is changed.
 #[test]
 fn a_reload_that_changes_one_of_a_hundred_routers_does_not_touch_the_others() {
+    judge(Duration::from_millis(200), reload_one_of_a_hundred);
+}
+
+fn reload_one_of_a_hundred() {
     let pair = PairBesideKeepalived::new(SECOND);
     pair.trivet.machine.sh(
         "cd /etc/trivet/vrrp.d && for id in $(seq 2 100); do
@@ -357,8 +370,8 @@ fn a_reload_that_changes_one_of_a_hundred_routers_does_not_touch_the_others() {
             && vrid != 100
         {
             let apart = at - former;
-            // One that begins anew speaks at once. The recording is not in real time.
-            let pace = SECOND * 4 / 10..SECOND * 19 / 10;
+            // One that begins anew speaks at once.
+            let pace = SECOND * 6 / 10..SECOND * 16 / 10;
             assert!(pace.contains(&apart), "virtual router {vrid}: two advertisements {apart:?} apart");
         }
     }

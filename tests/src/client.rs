@@ -37,7 +37,7 @@ impl Default for Manner {
         Self {
             pause: Duration::from_millis(20),
             timeout: Duration::from_millis(250),
-            limit: Duration::from_secs(600),
+            limit: Duration::from_secs(3600),
         }
     }
 }

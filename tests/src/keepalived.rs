@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::host::{Host, Process};
+use crate::trivet::real_time;
 
 /// Runs keepalived with another root, in which it sees this machine's processes, devices and /run, where the lab keeps
 /// its files. The mounts are those of its own mount namespace and end with it; it keeps its process id.
@@ -66,13 +67,10 @@ impl Release {
     }
 }
 
-/// Starts the machine's own keepalived on a host with this configuration.
+/// Starts the machine's own keepalived on a host with this configuration, in real time as vrrpd is.
 pub fn start(host: &Host, configuration: &str) -> Process {
-    Release { version: String::new(), program: vec![PathBuf::from("keepalived")] }.start(
-        host,
-        &[],
-        configuration,
-    )
+    let release = Release { version: String::new(), program: vec![PathBuf::from("keepalived")] };
+    release.start(host, real_time(), configuration)
 }
 
 /// The newest tree that tests/image keeps (tests/sh/common.sh, cache_dir) under a name that begins so, with this in it.

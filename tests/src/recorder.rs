@@ -1,20 +1,20 @@
 //! Records what passes an interface of a host, each frame as whatever is read from it. A packet socket of its own; times
-//! are of the lab's clock.
+//! are the kernel's, on the lab's clock: a recording that is late does not blur them.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, socket,
-};
+use nix::sys::socket::LinkAddr;
 
 use crate::clock::now;
 use crate::host::Host;
+use crate::stamps::Stamps;
+use crate::tap::Stamp;
 
 /// Longer than any frame of the lab.
 const LONGEST: usize = 2048;
@@ -33,12 +33,13 @@ impl<T: Clone + Send + 'static> Recorder<T> {
     pub(crate) fn start(host: &Host, interface: &str, read: fn(&[u8]) -> Option<T>) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
-        let socket = host.namespace().within(|| listen(interface));
+        let frames = Stamps::open(host.namespace(), interface);
         let (list, flag) = (Arc::clone(&seen), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             while !flag.load(Ordering::Relaxed) {
-                if let Some(found) = next(&socket).as_deref().and_then(read) {
-                    list.lock().expect("no panic while locked").push((now(), found));
+                let Some((at, frame)) = next(&frames) else { continue };
+                if let Some(found) = read(&frame) {
+                    list.lock().expect("no panic while locked").push((at, found));
                 }
             }
         });
@@ -61,15 +62,6 @@ impl<T> Drop for Recorder<T> {
     }
 }
 
-pub(crate) fn listen(interface: &str) -> OwnedFd {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket =
-        socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).expect("packet socket");
-    let device = link(interface).unwrap_or_else(|| panic!("no interface {interface} to capture on"));
-    bind(socket.as_raw_fd(), &device).expect("binding a packet socket");
-    socket
-}
-
 /// Its address of the link layer, in the network namespace of the calling thread.
 pub(crate) fn link(interface: &str) -> Option<LinkAddr> {
     let mut all = nix::ifaddrs::getifaddrs().ok()?;
@@ -79,16 +71,26 @@ pub(crate) fn link(interface: &str) -> Option<LinkAddr> {
 }
 
 /// The next frame, or nothing within a fifth of a second.
-pub(crate) fn next(socket: &OwnedFd) -> Option<Vec<u8>> {
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+fn next(frames: &Stamps) -> Option<(Instant, Vec<u8>)> {
+    let mut fds = [PollFd::new(frames.as_fd(), PollFlags::POLLIN)];
     match poll(&mut fds, PollTimeout::from(200u8)) {
         Ok(0) | Err(Errno::EINTR) => return None,
         Ok(_) => {}
         Err(error) => panic!("polling a capture: {error}"),
     }
     let mut frame = vec![0; LONGEST];
-    // A device that went down is reported once as an error; the capture goes on.
-    let length = recv(socket.as_raw_fd(), &mut frame, MsgFlags::empty()).ok()?;
+    let (stamp, length) = frames.next(&mut frame)?;
     frame.truncate(length);
-    Some(frame)
+    Some((on_our_clock(Stamp::of_nanoseconds(stamp)), frame))
+}
+
+/// Both clocks are read at once, or it is tried again.
+fn on_our_clock(stamp: Stamp) -> Instant {
+    loop {
+        let before = now();
+        let age = Stamp::now().since(stamp);
+        if before.elapsed() < Duration::from_millis(1) {
+            return before.checked_sub(age).unwrap_or(before);
+        }
+    }
 }

@@ -2,17 +2,18 @@
 //! read now and then, so that the watching costs nothing at the moment that is watched.
 
 use std::io::IoSliceMut;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvmsg,
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvmsg,
     setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeSpec;
 
 use crate::namespace::Namespace;
+use crate::recorder::link;
 
 /// Bytes of frames (with the kernel's overhead) that may wait to be read.
 const BUFFER: usize = 512 * 1024 * 1024;
@@ -34,7 +35,8 @@ impl Stamps {
         let message =
             match recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_DONTWAIT) {
                 Ok(message) => message,
-                Err(Errno::EAGAIN | Errno::EINTR) => return None,
+                // A device that went down is reported once as an error; its frames come again when it is up.
+                Err(Errno::EAGAIN | Errno::EINTR | Errno::ENETDOWN) => return None,
                 Err(error) => panic!("reading frames: {error}"),
             };
         let stamp = message.cmsgs().expect("room for the time stamp").find_map(|control| {
@@ -45,18 +47,19 @@ impl Stamps {
     }
 }
 
+impl AsFd for Stamps {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 fn listen(interface: &str) -> OwnedFd {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket =
         socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).expect("packet socket");
     setsockopt(&socket, sockopt::RcvBufForce, &BUFFER).expect("root may set the size of a buffer");
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true).expect("time stamps of packets");
-    let mut all = nix::ifaddrs::getifaddrs().expect("listing interfaces");
-    let device: LinkAddr = all
-        .find_map(|entry| {
-            (entry.interface_name == interface).then(|| entry.address?.as_link_addr().copied()).flatten()
-        })
-        .unwrap_or_else(|| panic!("no interface {interface} to listen on"));
+    let device = link(interface).unwrap_or_else(|| panic!("no interface {interface} to listen on"));
     bind(socket.as_raw_fd(), &device).expect("binding a packet socket");
     socket
 }

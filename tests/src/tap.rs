@@ -38,6 +38,11 @@ impl Stamp {
         Self(clock_gettime(ClockId::CLOCK_REALTIME).expect("every kernel has this clock").into())
     }
 
+    /// Nanoseconds since 1970.
+    pub fn of_nanoseconds(time: i64) -> Self {
+        Self(Duration::from_nanos(u64::try_from(time).expect("after 1970")))
+    }
+
     /// Zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)

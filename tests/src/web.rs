@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::clock::{PATIENCE, wait};
 use crate::host::{Host, Process};
 
 /// Answers every path with its host's name, and with 503 while `sick`.
@@ -32,7 +33,7 @@ impl Web {
         web
     }
 
-    /// Starts it (again).
+    /// Starts it (again); listening when it returns.
     pub fn resume(&mut self, host: &Host) {
         let mut command = Command::new("nginx");
         command
@@ -40,7 +41,13 @@ impl Web {
             .arg(self.directory.join("nginx.conf"))
             .args(["-e", "stderr", "-p"])
             .arg(&self.directory);
+        // It writes that when it listens everywhere.
+        let pid = self.directory.join("pid");
+        let _ = std::fs::remove_file(&pid);
         self.process = Some(host.spawn("nginx", &mut command));
+        wait("nginx listens", PATIENCE, || {
+            std::fs::read(&pid).is_ok_and(|pid| !pid.is_empty()).then_some(())
+        });
     }
 
     /// Dies as by `kill -9`; its port then refuses connections.

@@ -1,19 +1,19 @@
 //! Frames that a test puts on the wire by itself: advertisements with any mistake, and questions for an address.
 
 use std::net::Ipv4Addr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, bind, send, socket};
 
 use crate::capture::{self, Mac};
 use crate::clock::pace;
 use crate::forge;
 use crate::host::Host;
-use crate::recorder;
+use crate::recorder::link;
 
 /// VRRP's over IPv4.
 const GROUP: [u8; 4] = [224, 0, 0, 18];
@@ -27,7 +27,7 @@ pub struct Wire {
 
 impl Wire {
     pub fn open(host: &Host, interface: &str) -> Self {
-        let socket = host.namespace().within(|| recorder::listen(interface));
+        let socket = host.namespace().within(|| open(interface));
         Self { socket, mac: capture::mac(host, interface) }
     }
 
@@ -71,6 +71,15 @@ impl Wire {
     fn send(&self, frame: &[u8]) {
         send(self.socket.as_raw_fd(), frame, MsgFlags::empty()).expect("sending a frame in the lab");
     }
+}
+
+fn open(interface: &str) -> OwnedFd {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket =
+        socket(AddressFamily::Packet, SockType::Raw, flags, SockProtocol::EthAll).expect("packet socket");
+    let device = link(interface).unwrap_or_else(|| panic!("no interface {interface} to send on"));
+    bind(socket.as_raw_fd(), &device).expect("binding a packet socket");
+    socket
 }
 
 /// An advertisement before it is bytes: version 2 with a password, correct unless a field is changed.

@@ -194,6 +194,11 @@ impl Bus {
     pub(crate) fn of_service(&self, service: &str, property: &str) -> String {
         self.property(&format!("/org/trivet/Ipvs1/service/{service}"), "org.trivet.Ipvs1.Service", property)
     }
+
+    /// How often somebody else's change of a service was undone.
+    pub(crate) fn repairs(&self, service: &str) -> Option<u64> {
+        self.of_service(service, "Repairs").split("U64(").nth(1)?.split(')').next()?.parse().ok()
+    }
 }
 
 impl Drop for Bus {

@@ -165,8 +165,8 @@ fn whatever_others_do_is_undone_within_a_second_or_two_and_the_bus_says_what_it_
     ipvsd.wait_for_log("serving org.trivet.Ipvs1 on the bus");
     let (clock, mut times) = (Clock::new().unwrap(), Vec::new());
     for (hands, repair) in [
-        ("-C", "add service tcp 10.0.10.50:80 (rr), and 2 more"),
-        ("-D -t 10.0.10.50:80", "add service tcp 10.0.10.50:80 (rr), and 2 more"),
+        ("-C", "add service tcp 10.0.10.50:80 (rr)"),
+        ("-D -t 10.0.10.50:80", "add service tcp 10.0.10.50:80 (rr)"),
         ("-E -t 10.0.10.50:80 -s wlc", "10.0.10.50:80"),
         ("-d -t 10.0.10.50:80 -r 192.168.100.102:80", "192.168.100.102:80"),
         ("-e -t 10.0.10.50:80 -r 192.168.100.101:80 -g -w 9", "192.168.100.101:80"),
@@ -181,5 +181,7 @@ fn whatever_others_do_is_undone_within_a_second_or_two_and_the_bus_says_what_it_
     // One may have met a moment in which the machine stood still.
     times.sort();
     assert!(times[3] < SOON + SLACK, "they were undone after {times:?}");
-    assert!(bus.of_service("web", "Repairs").contains("U64(6)"), "{}", bus.of_service("web", "Repairs"));
+    // What goes while it is being read may be put right in two steps.
+    let repairs = bus.repairs("web");
+    assert!(repairs.is_some_and(|repairs| (6..=12).contains(&repairs)), "{repairs:?} repairs");
 }
