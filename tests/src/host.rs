@@ -103,12 +103,13 @@ impl Host {
                 if !lasting.contains(&address.to_string().as_str()) {
                     let _ = write!(
                         forget,
-                        " && ip -4 addr del $(ip -4 -o addr show dev {interface} | grep -o '{address}/[0-9]*') dev {interface}"
+                        " && ip -4 addr del \"$(ip -4 -o addr show dev {interface} | grep -o '{address}/[0-9]*')\" dev {interface}"
                     );
                 }
             }
         }
-        self.cut();
+        // Stopped first: who sees his parent die would tidy up (keepalived), and a dead machine does not.
+        self.freeze();
         self.signal_all(Signal::SIGKILL);
         self.sh(&forget);
         // A tmpfs on a real machine.
