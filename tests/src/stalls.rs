@@ -18,6 +18,9 @@ const EVERY: Duration = Duration::from_millis(10);
 /// Shorter ones are not remembered.
 const LEAST: Duration = Duration::from_millis(5);
 
+/// Of trials that were none: a machine may stand still every few seconds for a while.
+const ENOUGH: Duration = Duration::from_secs(240);
+
 /// When it ended, and how long it was.
 type Stall = (Instant, Duration);
 
@@ -59,14 +62,14 @@ impl Drop for Stalls {
 }
 
 /// Plays a test that a machine which stands still for longer than `bearable` spoils: again and loudly, if it failed while
-/// that happened, and no more than four times.
+/// that happened. Five times at most, or for as long as [`ENOUGH`] if it is a short one.
 pub fn judge(bearable: Duration, play: impl Fn()) {
-    let stalls = Stalls::watch();
-    for again in [true, true, true, true, false] {
+    let (stalls, first) = (Stalls::watch(), now());
+    for trial in 1.. {
         let began = now();
         let Err(failure) = catch_unwind(AssertUnwindSafe(&play)) else { return };
         let stall = stalls.longest(began);
-        if !again || stall <= bearable {
+        if stall <= bearable || trial >= 5 && first.elapsed() >= ENOUGH {
             resume_unwind(failure);
         }
         eprintln!("AGAIN: that was no trial, the machine stood still for {stall:?}");
