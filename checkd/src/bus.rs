@@ -10,6 +10,7 @@ mod news;
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use daemon::bus::{
 use daemon::queue::{Receiver, Sender, queue};
 use daemon::systemd::follow;
 use futures_util::StreamExt;
-use futures_util::future::try_join5;
+use futures_util::future::{Either, select, try_join5};
 use zbus::fdo::DBusProxy;
 use zbus::names::BusName;
 use zbus::object_server::Interface;
@@ -143,11 +144,21 @@ impl daemon::bus::Service for Service {
             watchers: watchers.clone(),
             turns: Turnstile::default(),
         };
-        connection.object_server().at(PATH, fdo::ObjectManager).await?;
-        connection.object_server().at(PATH, manager).await?;
+        // A stream that nobody reads holds up all of the connection when it is full, the answer to take_name, too: on a
+        // bus on which many come and go it is read from the beginning.
+        let mut forward = pin!(forward_departures(owners, &self.commands, &watchers));
+        let begin = pin!(async {
+            connection.object_server().at(PATH, fdo::ObjectManager).await?;
+            connection.object_server().at(PATH, manager).await?;
+            let shown = Shown::new(&session, &self.commands, &connection).await?;
+            session.take_name().await?;
+            Ok::<_, zbus::Error>(shown)
+        });
+        let mut shown = match select(begin, forward.as_mut()).await {
+            Either::Left((shown, _)) => shown?,
+            Either::Right((ended, _)) => return ended,
+        };
         let stale = Stale::default();
-        let mut shown = Shown::new(&session, &self.commands, &connection).await?;
-        session.take_name().await?;
         let (mut wake, changes) = daemon::client::wake();
         let wanted = || Arc::clone(&session.model.latest().checks);
         let tell_loop = |unit: &Arc<str>, state| self.units.tell(unit, state);
@@ -173,7 +184,6 @@ impl daemon::bus::Service for Service {
             }
             Ok(())
         };
-        let forward = forward_departures(owners, &self.commands, &watchers);
         let others = stale.invalidate(&connection);
         try_join5(announce, show, forward, others, follow).await.map(|_: ((), (), (), (), ())| ())
     }

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::symlink;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -291,4 +291,28 @@ fn a_checkd_that_was_stopped_in_a_probe_does_not_blame_the_server() {
         "the server was blamed: it is up since {} instead of {}",
         after.4, before.4
     );
+}
+
+#[test]
+fn on_a_bus_on_which_many_come_and_go_it_is_there_all_the_same() {
+    let world = World::new();
+    for number in 0..1000 {
+        world.check(&format!("check{number}"), "type = \"tcp\"\n");
+    }
+    let _bus = world.start_bus();
+    let address = world.bus_address();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // Each of them is told to checkd twice, while it makes its objects.
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let connect = async { zbus::connection::Builder::address(address.as_str()).build().await };
+                drop(zbus::block_on(connect).expect("a connection"));
+            }
+        });
+        let _checkd = world.start_checkd();
+        let watcher = std::panic::catch_unwind(|| Watcher::new(&world));
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(watcher.expect("checkd is there").watchers(), 0);
+    });
 }
