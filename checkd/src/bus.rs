@@ -138,22 +138,10 @@ impl daemon::bus::Service for Service {
         // Before anybody can call: this must be the first command of this connection.
         send(&self.commands, || Command::NewBus).await;
         let owners = DBusProxy::new(&connection).await?.receive_name_owner_changed().await?;
-        let manager = Manager {
-            model: session.model.clone(),
-            commands: self.commands.clone(),
-            watchers: watchers.clone(),
-            turns: Turnstile::default(),
-        };
         // A stream that nobody reads holds up all of the connection when it is full, the answer to take_name, too: on a
         // bus on which many come and go it is read from the beginning.
         let mut forward = pin!(forward_departures(owners, &self.commands, &watchers));
-        let begin = pin!(async {
-            connection.object_server().at(PATH, fdo::ObjectManager).await?;
-            connection.object_server().at(PATH, manager).await?;
-            let shown = Shown::new(&session, &self.commands, &connection).await?;
-            session.take_name().await?;
-            Ok::<_, zbus::Error>(shown)
-        });
+        let begin = pin!(begin(&session, &self.commands, &watchers));
         let mut shown = match select(begin, forward.as_mut()).await {
             Either::Left((shown, _)) => shown?,
             Either::Right((ended, _)) => return ended,
@@ -184,9 +172,30 @@ impl daemon::bus::Service for Service {
             }
             Ok(())
         };
-        let others = stale.invalidate(&connection);
-        try_join5(announce, show, forward, others, follow).await.map(|_: ((), (), (), (), ())| ())
+        try_join5(announce, show, forward, stale.invalidate(&connection), follow)
+            .await
+            .map(|_: ((), (), (), (), ())| ())
     }
+}
+
+/// Makes the objects, and takes the name when they are there.
+async fn begin(
+    session: &Session<Snapshot>,
+    commands: &Sender<Command>,
+    watchers: &Watchers,
+) -> zbus::Result<Shown> {
+    let manager = Manager {
+        model: session.model.clone(),
+        commands: commands.clone(),
+        watchers: watchers.clone(),
+        turns: Turnstile::default(),
+    };
+    let server = session.connection.object_server();
+    server.at(PATH, fdo::ObjectManager).await?;
+    server.at(PATH, manager).await?;
+    let shown = Shown::new(session, commands, &session.connection).await?;
+    session.take_name().await?;
+    Ok(shown)
 }
 
 /// The unique names that watch something: only their departures concern the loop.
